@@ -1,0 +1,77 @@
+//! Counters of the datapath, as a plain value that crosses threads and processes.
+
+use alloc::vec::Vec;
+
+use nic_flow::{Counters, PortId};
+
+use crate::drop::DropReason;
+use crate::trace::Stage;
+
+/// What the slow path counted for one port since it started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortStats {
+    /// The port.
+    pub port: PortId,
+    /// True if its device is there.
+    pub present: bool,
+    /// Packets that came to the slow path from this port.
+    pub slow_path: Counters,
+    /// Packets that the slow path sent to this port.
+    pub sent: Counters,
+    /// Packets from this port that were translated: upcalls.
+    pub upcalls: u64,
+    /// Packets from this port that hit the software flow cache.
+    pub cache_hits: u64,
+    /// Packets from this port that E-Switch rules forwarded, as far as counters were read.
+    pub hardware: Counters,
+    /// Drops of packets from this port, by [`DropReason::index`].
+    pub drops: [u64; DropReason::COUNT],
+}
+
+impl PortStats {
+    /// No packet yet.
+    pub const fn new(port: PortId) -> PortStats {
+        PortStats {
+            port,
+            present: false,
+            slow_path: Counters { packets: 0, bytes: 0 },
+            sent: Counters { packets: 0, bytes: 0 },
+            upcalls: 0,
+            cache_hits: 0,
+            hardware: Counters { packets: 0, bytes: 0 },
+            drops: [0; DropReason::COUNT],
+        }
+    }
+}
+
+/// What one stage of the pipeline said of the packets that were translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StageStats {
+    /// Packets that passed.
+    pub passed: u64,
+    /// Packets that were dropped.
+    pub dropped: u64,
+}
+
+/// A snapshot of all counters.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// By port, in the order of the ports.
+    pub ports: Vec<PortStats>,
+    /// By [`Stage::index`].
+    pub stages: [StageStats; Stage::COUNT],
+    /// Megaflows in the software cache.
+    pub flows: u64,
+    /// Of those, flows that a rule of the E-Switch forwards.
+    pub flows_in_hardware: u64,
+    /// Rules created in the E-Switch.
+    pub rules_created: u64,
+    /// Rules destroyed in the E-Switch.
+    pub rules_destroyed: u64,
+    /// Rules that the E-Switch or the encoder refused.
+    pub rules_refused: u64,
+    /// Flows that were translated again after a change of policy.
+    pub revalidated: u64,
+    /// Flows that were forwarded without being cached, because the cache was full.
+    pub cache_full: u64,
+}
