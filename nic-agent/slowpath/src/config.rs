@@ -1,0 +1,104 @@
+//! What a worker and an installer may be told.
+
+use core::time::Duration;
+
+/// The bounds and times of a [`Worker`](crate::Worker).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// A random number: whoever sends packets must not be able to guess it (see
+    /// [`nic_table::hash::Seed`]).
+    pub seed: u64,
+    /// False keeps every flow in software.
+    pub offload: bool,
+    /// Megaflows in the cache, at most. Packets of further flows are forwarded and not cached.
+    pub flows: u32,
+    /// Megaflows that one port may hold of those, so that one tenant cannot fill the cache.
+    pub flows_per_port: u32,
+    /// Megaflows of the full-key shape, at most.
+    pub full_key_flows: u32,
+    /// Rules in the E-Switch, at most, those on their way in or out counted.
+    pub rules: u32,
+    /// A flow that no packet used for so long is taken out. Never shorter in effect than twice
+    /// [`Config::counter_staleness`]: a flow in hardware is known to be used by its counter only.
+    pub idle_timeout: Duration,
+    /// How old a hardware counter may be when it arrives.
+    pub counter_staleness: Duration,
+    /// How long packets of a flow may still reach the slow path after its rule was created: they were
+    /// on their way. Later ones are the sign of a lost rule.
+    pub rule_grace: Duration,
+    /// After so many of those its rule is removed and installed again.
+    pub lost_rule_hits: u32,
+    /// A flow that the card refused for a while, or that found the quota used up, is offered again
+    /// after so long.
+    pub retry_after: Duration,
+    /// The whole flow table is looked over for idle flows once in this time.
+    pub sweep_interval: Duration,
+    /// What a port may use up in one round: a packet that hits the cache costs 1.
+    pub port_quantum: u32,
+    /// What a packet that has to be translated costs.
+    pub upcall_cost: u32,
+    /// Flows that are translated again in one round after a change of policy. Others wait for the
+    /// next round, or for a packet of theirs: that is translated by the new policy in any case.
+    pub revalidations: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            seed: 0,
+            offload: true,
+            flows: 65_536,
+            flows_per_port: 32_768,
+            full_key_flows: 4_096,
+            rules: 65_536,
+            idle_timeout: Duration::from_secs(10),
+            counter_staleness: Duration::from_secs(2),
+            rule_grace: Duration::from_millis(100),
+            lost_rule_hits: 16,
+            retry_after: Duration::from_secs(5),
+            sweep_interval: Duration::from_secs(1),
+            port_quantum: 64,
+            upcall_cost: 16,
+            revalidations: 256,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn idle_nanos(&self) -> u64 {
+        nanos(self.idle_timeout.max(self.counter_staleness * 2))
+    }
+}
+
+/// The times and bounds of an [`Installer`](crate::Installer).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InstallerConfig {
+    /// Calls to the card in one [`poll`](crate::Installer::poll), at most: creations, destructions
+    /// and queries together.
+    pub calls_per_poll: u32,
+    /// Every rule's counter is read once in this time.
+    pub counter_interval: Duration,
+    /// The wait after the first transient refusal; it doubles with each further one.
+    pub retry_first: Duration,
+    /// The longest wait between two tries.
+    pub retry_longest: Duration,
+    /// Tries to create a rule, at most; then the last refusal is the answer. Destruction is tried for ever.
+    pub create_tries: u32,
+}
+
+impl Default for InstallerConfig {
+    fn default() -> InstallerConfig {
+        InstallerConfig {
+            calls_per_poll: 128,
+            counter_interval: Duration::from_secs(1),
+            retry_first: Duration::from_millis(1),
+            retry_longest: Duration::from_secs(1),
+            create_tries: 6,
+        }
+    }
+}
+
+/// A time as nanoseconds since the caller's epoch: 584 years are enough.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

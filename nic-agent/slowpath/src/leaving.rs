@@ -1,0 +1,110 @@
+//! Rules on their way out of the E-Switch, and the flows that wait for them.
+//!
+//! A rule that leaves may have been translated from an older state than the flows that come. As long
+//! as it is in the E-Switch, no rule may enter that overlaps it: which of the two the hardware takes
+//! is not defined.
+
+use nic_flow::{Match, RuleId};
+use rustc_hash::FxHashMap;
+
+/// Up to so many rules are searched for one that overlaps. Beyond that, every new rule waits for one
+/// of them: a packet that waits for the search would wait longer than the rule is worth.
+const SEARCHED: usize = 512;
+
+/// The rules that leave.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving {
+    rules: Vec<Rule>,
+    /// From the slot to the place in `rules`.
+    at: FxHashMap<u32, usize>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    slot: u32,
+    matches: Match,
+    waiters: Vec<RuleId>,
+}
+
+impl Leaving {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        self.rules.iter().map(|rule| rule.slot)
+    }
+
+    /// The rule in that slot leaves.
+    pub(crate) fn add(&mut self, slot: u32, matches: Match) {
+        self.at.insert(slot, self.rules.len());
+        self.rules.push(Rule { slot, matches, waiters: Vec::new() });
+    }
+
+    /// The rule in that slot is gone. Returns the flows that waited for it.
+    pub(crate) fn remove(&mut self, slot: u32) -> Vec<RuleId> {
+        let Some(at) = self.at.remove(&slot) else { return Vec::new() };
+        let rule = self.rules.swap_remove(at);
+        if let Some(moved) = self.rules.get(at) {
+            self.at.insert(moved.slot, at);
+        }
+        rule.waiters
+    }
+
+    /// The slot of a leaving rule for which a flow has to wait, if there is one.
+    pub(crate) fn blocker(&self, matches: &Match) -> Option<u32> {
+        // From the youngest on: it leaves last, so whoever waits for it is not asked again soon.
+        let mut rules = self.rules.iter().rev();
+        let found = if self.rules.len() > SEARCHED {
+            rules.next()
+        } else {
+            rules.find(|rule| rule.matches.overlaps(matches))
+        };
+        found.map(|rule| rule.slot)
+    }
+
+    /// The flow waits until the rule in that slot is gone.
+    pub(crate) fn wait(&mut self, slot: u32, flow: RuleId) {
+        if let Some(&at) = self.at.get(&slot) {
+            self.rules[at].waiters.push(flow);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nic_flow::Field;
+
+    use super::*;
+
+    fn port(port: u32) -> Match {
+        Match::ANY.is(Field::InPort, port.into())
+    }
+
+    #[test]
+    fn a_rule_blocks_those_that_overlap_it_and_tells_who_waited() {
+        let mut leaving = Leaving::default();
+        leaving.add(4, port(1).is(Field::EthDst, 1));
+        leaving.add(5, port(2));
+        leaving.add(6, port(3));
+        assert_eq!(leaving.blocker(&port(1).is(Field::EthSrc, 9)), Some(4));
+        assert_eq!(leaving.blocker(&port(1).is(Field::EthDst, 2)), None);
+        let (one, two) = (RuleId { slot: 7, generation: 0 }, RuleId { slot: 8, generation: 1 });
+        leaving.wait(4, one);
+        leaving.wait(6, two);
+        assert_eq!(leaving.remove(4), [one]);
+        assert_eq!(leaving.remove(4), []);
+        assert_eq!(leaving.blocker(&port(1)), None);
+        // The last one took the place of the first.
+        assert_eq!(leaving.remove(6), [two]);
+        assert_eq!(leaving.slots().collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn of_very_many_rules_any_blocks() {
+        let mut leaving = Leaving::default();
+        for slot in 0..=SEARCHED as u32 {
+            leaving.add(slot, port(slot));
+        }
+        let other = port(SEARCHED as u32 + 1);
+        assert_eq!(leaving.blocker(&other), Some(SEARCHED as u32));
+        leaving.remove(0);
+        assert_eq!(leaving.blocker(&other), None);
+    }
+}

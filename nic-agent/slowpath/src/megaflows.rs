@@ -1,0 +1,207 @@
+//! The state of a worker apart from packets: its megaflows and all that hangs on them.
+
+use std::collections::VecDeque;
+
+use nic_flow::{Action, Counters, FlowKey, Match, RuleId, Shape};
+use nic_pipeline::{Dependency, Snapshot, Translation};
+use nic_policy::capability::SoftwareReason;
+use nic_policy::stats::StageStats;
+use nic_policy::{DropReason, Stage};
+use nic_table::ShapeTable;
+
+use crate::WorkerCounters;
+use crate::config::Config;
+use crate::dependents::Dependents;
+use crate::flows::{Cold, FlowTable, Life, RuleState, Verdict};
+use crate::leaving::Leaving;
+use crate::ports::Ports;
+use crate::publications::Publications;
+
+/// The megaflows of a worker.
+#[derive(Debug)]
+pub(crate) struct Megaflows {
+    pub(crate) config: Config,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) ports: Ports,
+    pub(crate) stages: [StageStats; Stage::COUNT],
+    pub(crate) counters: WorkerCounters,
+    /// From a packet to the slot of its flow.
+    pub(crate) cache: ShapeTable<u32>,
+    pub(crate) flows: FlowTable,
+    pub(crate) dependents: Dependents<Dependency>,
+    pub(crate) leaving: Leaving,
+    pub(crate) publications: Publications,
+    /// Flows that were linked so far: a packet looked up before may have a flow since.
+    pub(crate) linked: u64,
+    /// Flows that were unlinked so far: a slot looked up before may hold another flow since.
+    pub(crate) unlinked: u64,
+    /// Linked flows to translate again; some may have been, or be gone.
+    pub(crate) dirty: VecDeque<RuleId>,
+    /// How many linked flows there are to translate again.
+    pub(crate) dirty_flows: usize,
+    /// Flows that wait until no flow is dirty, because the rule of a dirty one may overlap theirs.
+    pub(crate) waiting: Vec<RuleId>,
+    pub(crate) installs: VecDeque<RuleId>,
+    pub(crate) removes: VecDeque<RuleId>,
+    /// Rules in the E-Switch or on their way in or out.
+    pub(crate) rules: u32,
+    /// Of those, rules of linked flows that are known to be in the E-Switch.
+    pub(crate) in_hardware: u64,
+    pub(crate) full_key_flows: u32,
+    /// The slot that is looked at next for idleness.
+    pub(crate) hand: u32,
+    /// When the last look was. Nanoseconds.
+    pub(crate) swept: u64,
+    /// Nanoseconds.
+    pub(crate) now: u64,
+}
+
+/// A flow that is to be cached.
+#[derive(Debug)]
+pub(crate) struct NewFlow<'a> {
+    /// A packet of the flow.
+    pub(crate) key: &'a FlowKey,
+    pub(crate) shape: Shape,
+    pub(crate) translation: &'a Translation,
+    /// Index of the port by which its packets enter.
+    pub(crate) port: u16,
+}
+
+impl Megaflows {
+    pub(crate) fn new(config: Config) -> Megaflows {
+        Megaflows {
+            snapshot: Snapshot::empty(),
+            ports: Ports::default(),
+            stages: [StageStats::default(); Stage::COUNT],
+            counters: WorkerCounters::default(),
+            cache: ShapeTable::new(config.seed),
+            flows: FlowTable::new(config.flows),
+            dependents: Dependents::new(),
+            leaving: Leaving::default(),
+            publications: Publications::default(),
+            linked: 0,
+            unlinked: 0,
+            dirty: VecDeque::new(),
+            dirty_flows: 0,
+            waiting: Vec::new(),
+            installs: VecDeque::new(),
+            removes: VecDeque::new(),
+            rules: 0,
+            in_hardware: 0,
+            full_key_flows: 0,
+            hand: 0,
+            swept: 0,
+            now: 0,
+            config,
+        }
+    }
+
+    /// What to do with the packets of a flow.
+    pub(crate) fn verdict(&self, translation: &Translation) -> Verdict {
+        match (dropped(translation), translation.actions.as_slice()) {
+            (Some(reason), _) => Verdict::Drop(reason),
+            (None, [Action::Output(port)]) => self.ports.index(*port).map_or(Verdict::Run, Verdict::Send),
+            (None, _) => Verdict::Run,
+        }
+    }
+
+    /// Caches a flow and offers it to the card. `None` if there is no room for it: its packets are
+    /// forwarded all the same.
+    pub(crate) fn link(&mut self, flow: &NewFlow<'_>, now: u64) -> Option<u32> {
+        if !self.has_room(flow) {
+            self.counters.cache_full += 1;
+            return None;
+        }
+        let translation = flow.translation;
+        let verdict = self.verdict(translation);
+        let cold = Cold {
+            life: Life::Linked,
+            rule: RuleState::None(SoftwareReason::Disabled),
+            shape: flow.shape,
+            matches: Match::new(*flow.key, flow.shape.mask()),
+            actions: translation.actions.clone(),
+            dropped: dropped(translation),
+            port: flow.port,
+            created: now,
+            retry: 0,
+            hardware: Counters::default(),
+            publication: None,
+        };
+        let Some(slot) = self.flows.claim(now, verdict, cold) else {
+            self.counters.cache_full += 1;
+            return None;
+        };
+        self.cache.insert(flow.shape, flow.key, slot);
+        self.linked += 1;
+        self.dependents.link(slot, translation.dependencies.iter().copied());
+        self.ports.get_mut(flow.port).flows += 1;
+        self.full_key_flows += u32::from(flow.shape == Shape::FullKey);
+        self.offer(slot, now);
+        Some(slot)
+    }
+
+    /// True if the flow keeps the cache and the quotas.
+    fn has_room(&mut self, flow: &NewFlow<'_>) -> bool {
+        if flow.shape == Shape::FullKey && self.full_key_flows >= self.config.full_key_flows {
+            self.counters.full_key_quota += 1;
+            return false;
+        }
+        if self.ports.get(flow.port).flows >= self.config.flows_per_port {
+            self.counters.port_quota += 1;
+            return false;
+        }
+        self.cache.len() < self.config.flows as usize
+    }
+
+    /// Takes a flow out of the cache. Its slot is free at once, or as soon as its rule is gone.
+    pub(crate) fn unlink(&mut self, slot: u32) {
+        let id = self.flows.id(slot);
+        let hot = self.flows.hot_mut(slot);
+        let dirty = core::mem::take(&mut hot.dirty);
+        let cold = self.flows.cold_mut(slot);
+        debug_assert_eq!(cold.life, Life::Linked);
+        self.cache.remove(cold.shape, cold.matches.key());
+        self.ports.get_mut(cold.port).flows -= 1;
+        self.full_key_flows -= u32::from(cold.shape == Shape::FullKey);
+        self.unlinked += 1;
+        self.dependents.unlink(slot);
+        match cold.rule {
+            RuleState::None(_) | RuleState::Queued => {
+                self.rules -= u32::from(cold.rule == RuleState::Queued);
+                let publication = cold.publication.take();
+                self.flows.release(slot);
+                // Nothing of it was in the E-Switch, so nothing stale is left.
+                if let Some(number) = publication {
+                    self.publications.release(number);
+                }
+            }
+            RuleState::Sent | RuleState::Installed => {
+                self.in_hardware -= u64::from(cold.rule == RuleState::Installed);
+                cold.life = Life::Leaving;
+                // A publication that waits for the flow waits for its rule from now on.
+                self.leaving.add(slot, cold.matches);
+                self.removes.push_back(id);
+            }
+        }
+        if dirty {
+            self.cleaned();
+        }
+    }
+
+    /// One dirty flow less.
+    pub(crate) fn cleaned(&mut self) {
+        self.dirty_flows -= 1;
+        if self.dirty_flows == 0 {
+            let now = self.now;
+            for id in core::mem::take(&mut self.waiting) {
+                self.offer_again(id, now);
+            }
+        }
+    }
+}
+
+/// Why a translation's packets are dropped, if they are.
+pub(crate) fn dropped(translation: &Translation) -> Option<DropReason> {
+    // A list that sends nowhere drops, whoever made it.
+    translation.dropped.or(translation.actions.is_empty().then_some(DropReason::RuleDrop))
+}

@@ -1,0 +1,132 @@
+//! A new policy: which flows it touches, and what becomes of them.
+
+use nic_flow::{FlowMask, RuleId, Shape};
+use nic_pipeline::{Dependency, Snapshot, Touched, Translation, translate};
+use nic_policy::Stage;
+use nic_policy::stats::StageStats;
+
+use crate::flows::{FlowTable, Life};
+use crate::megaflows::{Megaflows, NewFlow, dropped};
+
+/// Up to so many comparisons of a dependency with a touched part are made at once, a millisecond or
+/// two. Rather than hold packets up for longer, every flow is translated again, bit by bit.
+const COMPARISONS: usize = 1 << 17;
+
+impl Megaflows {
+    /// From now on every packet is translated by this snapshot. Flows that depend on what was touched
+    /// are dirty until they are translated again.
+    pub(crate) fn publish(&mut self, snapshot: Snapshot, touched: &[Touched], now: u64) {
+        let number = self.publications.open(snapshot.revision());
+        self.snapshot = snapshot;
+        if !touched.is_empty() {
+            self.mark(touched, number);
+            // A flow that was unlinked has no dependencies any more, so its rule may be touched too.
+            for slot in self.leaving.slots() {
+                let cold = self.flows.cold_mut(slot);
+                if cold.publication.is_none() {
+                    cold.publication = Some(number);
+                    self.publications.hold(number);
+                }
+            }
+        }
+        self.publications.settle();
+        self.revalidate_some(now);
+    }
+
+    fn mark(&mut self, touched: &[Touched], number: u64) {
+        let Megaflows { flows, publications, dirty, dirty_flows, dependents, .. } = self;
+        let mut mark = |flows: &mut FlowTable, slot: u32| {
+            let hot = flows.hot_mut(slot);
+            if !hot.dirty {
+                hot.dirty = true;
+                // A clean flow holds no publication.
+                flows.cold_mut(slot).publication = Some(number);
+                publications.hold(number);
+                dirty.push_back(flows.id(slot));
+                *dirty_flows += 1;
+            }
+        };
+        if touched.len().saturating_mul(dependents.len()) > COMPARISONS {
+            for slot in 0..flows.high_water() {
+                if flows.cold(slot).life == Life::Linked {
+                    mark(flows, slot);
+                }
+            }
+        } else {
+            let is_touched = |dependency: &Dependency| touched.iter().any(|t| dependency.is_touched_by(t));
+            dependents.of(is_touched, |slot| mark(flows, slot));
+        }
+    }
+
+    /// Translates some of the dirty flows again.
+    pub(crate) fn revalidate_some(&mut self, now: u64) {
+        for _ in 0..self.config.revalidations.max(1) {
+            let Some(id) = self.dirty.pop_front() else { return };
+            self.revalidate_id(id, now);
+        }
+    }
+
+    /// Takes a flow out whose rule seems lost, and links it again: it is offered once the old rule is
+    /// gone for certain.
+    pub(crate) fn reinstall(&mut self, slot: u32, now: u64) {
+        let cold = self.flows.cold(slot);
+        let (matches, shape, port) = (cold.matches, cold.shape, cold.port);
+        let translation = Translation {
+            actions: cold.actions.clone(),
+            read: *matches.mask(),
+            dependencies: self.dependents.by_flow(slot).copied().collect(),
+            dropped: cold.dropped,
+        };
+        self.counters.reinstalled += 1;
+        self.unlink(slot);
+        self.link(&NewFlow { key: matches.key(), shape, translation: &translation, port }, now);
+    }
+
+    fn revalidate_id(&mut self, id: RuleId, now: u64) {
+        if let Some(slot) = self.flows.find(id)
+            && self.flows.hot(slot).dirty
+        {
+            self.revalidate(slot, now);
+        }
+    }
+
+    /// Translates a dirty flow again. If all is as before, the flow stays with its rule and its
+    /// counters; else it is taken out and, if the new translation needs no bit that the flow does not
+    /// have, linked again as another flow.
+    pub(crate) fn revalidate(&mut self, slot: u32, now: u64) {
+        self.counters.revalidated += 1;
+        let cold = self.flows.cold(slot);
+        let (matches, old_shape, port) = (cold.matches, cold.shape, cold.port);
+        // No packet came: the counters of the stages are not for this.
+        let mut uncounted = [StageStats::default(); Stage::COUNT];
+        // The key is zero outside the mask. If the translation reads nothing there, it holds for every
+        // packet of the flow.
+        let translation = translate(matches.key(), &self.snapshot, &mut uncounted);
+        let covered = matches.mask().covers(&translation.read);
+        let same = cold.actions == translation.actions && cold.dropped == dropped(&translation);
+        if covered && same {
+            self.dependents.link(slot, translation.dependencies.iter().copied());
+            self.flows.hot_mut(slot).dirty = false;
+            if let Some(number) = self.flows.cold_mut(slot).publication.take() {
+                self.publications.release(number);
+            }
+            self.cleaned();
+            return;
+        }
+        self.unlink(slot);
+        if !covered {
+            return;
+        }
+        let shape = narrowest(matches.mask(), old_shape, &translation.read);
+        // Two flows may have become one.
+        if self.cache.get(shape, matches.key()).is_none() {
+            self.link(&NewFlow { key: matches.key(), shape, translation: &translation, port }, now);
+        }
+    }
+}
+
+/// The shape that covers `read`, unless it has bits that the old flow does not know.
+fn narrowest(mask: &FlowMask, old: Shape, read: &FlowMask) -> Shape {
+    let shape = Shape::cover(read);
+    if mask.covers(&shape.mask()) { shape } else { old }
+}

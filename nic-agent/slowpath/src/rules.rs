@@ -1,0 +1,189 @@
+//! The flows' rules in the E-Switch: what is asked of the offload thread, and what it answers.
+
+use nic_flow::seam::Refusal;
+use nic_flow::{Counters, Rule, RuleId, Shape};
+use nic_policy::capability::SoftwareReason;
+
+use crate::config::nanos;
+use crate::flows::{Life, RuleState};
+use crate::megaflows::Megaflows;
+use crate::message::{Completion, Request};
+
+impl Megaflows {
+    /// Offers a linked flow without a rule to the card, or says why not.
+    pub(crate) fn offer(&mut self, slot: u32, now: u64) {
+        let id = self.flows.id(slot);
+        let prospect = self.prospect(self.flows.cold(slot).shape);
+        let cold = self.flows.cold_mut(slot);
+        cold.rule = if let Some(reason) = prospect {
+            RuleState::None(reason)
+        } else if self.dirty_flows > 0 {
+            self.waiting.push(id);
+            RuleState::None(SoftwareReason::Overlap)
+        } else if let Some(blocker) = self.leaving.blocker(&cold.matches) {
+            self.leaving.wait(blocker, id);
+            RuleState::None(SoftwareReason::Overlap)
+        } else if self.rules >= self.config.rules {
+            cold.retry = now.saturating_add(nanos(self.config.retry_after));
+            RuleState::None(SoftwareReason::Quota)
+        } else {
+            self.rules += 1;
+            self.installs.push_back(id);
+            RuleState::Queued
+        };
+    }
+
+    /// Why a flow of that shape is not even offered to the card, if it is not.
+    pub(crate) fn prospect(&self, shape: Shape) -> Option<SoftwareReason> {
+        if !self.config.offload {
+            return Some(SoftwareReason::Disabled);
+        }
+        (shape == Shape::FullKey).then_some(SoftwareReason::Refused(Refusal::Shape(shape)))
+    }
+
+    /// Offers a flow that waited, if it is still there.
+    pub(crate) fn offer_again(&mut self, id: RuleId, now: u64) {
+        if let Some(slot) = self.flows.find(id) {
+            let cold = self.flows.cold(slot);
+            if cold.life == Life::Linked && cold.rule == RuleState::None(SoftwareReason::Overlap) {
+                self.offer(slot, now);
+            }
+        }
+    }
+
+    /// Hands out up to `room` requests, removals first: they make room in the card and let changes
+    /// come to their end.
+    pub(crate) fn take_requests(&mut self, room: usize, mut sink: impl FnMut(Request)) {
+        let mut left = room;
+        while left > 0 {
+            if let Some(id) = self.removes.pop_front() {
+                sink(Request::Remove { id });
+                left -= 1;
+                continue;
+            }
+            let Some(id) = self.installs.pop_front() else { return };
+            if let Some(rule) = self.take_install(id) {
+                sink(Request::Install { id, rule });
+                left -= 1;
+            }
+        }
+    }
+
+    /// The rule of a flow whose turn has come; `None` if it went away meanwhile.
+    fn take_install(&mut self, id: RuleId) -> Option<Rule> {
+        let queued = |flows: &Megaflows| {
+            let slot = flows.flows.find(id)?;
+            let cold = flows.flows.cold(slot);
+            (cold.life == Life::Linked && cold.rule == RuleState::Queued).then_some(slot)
+        };
+        let slot = queued(self)?;
+        // The card should not get what may be stale already.
+        if self.flows.hot(slot).dirty {
+            self.revalidate(slot, self.now);
+        }
+        let slot = queued(self)?;
+        let cold = self.flows.cold_mut(slot);
+        cold.rule = RuleState::Sent;
+        Some(Rule { matches: cold.matches, actions: cold.actions.clone() })
+    }
+
+    /// Takes in what the offload thread says. A word about a flow that is gone changes nothing.
+    pub(crate) fn complete(&mut self, completion: Completion, now: u64) {
+        match completion {
+            Completion::Installed { id } => self.installed(id, now),
+            Completion::Refused { id, refusal } => self.refused(id, refusal, now),
+            Completion::Removed { id, counters } => self.removed(id, counters, now),
+            Completion::RemoveFailed { .. } => self.counters.remove_failures += 1,
+            Completion::Counted(batch) => {
+                for (id, counters) in batch {
+                    match self.flows.find(id) {
+                        Some(slot) => self.credit(slot, counters, now),
+                        None => self.counters.late_completions += 1,
+                    }
+                }
+            }
+        }
+    }
+
+    fn installed(&mut self, id: RuleId, now: u64) {
+        let Some(slot) = self.flows.find(id) else {
+            self.counters.late_completions += 1;
+            return;
+        };
+        let grace = nanos(self.config.rule_grace);
+        let cold = self.flows.cold_mut(slot);
+        if cold.rule != RuleState::Sent {
+            return;
+        }
+        cold.rule = RuleState::Installed;
+        self.counters.rules_created += 1;
+        if cold.life == Life::Linked {
+            self.in_hardware += 1;
+            self.flows.hot_mut(slot).rule_due = now.saturating_add(grace);
+        }
+    }
+
+    fn refused(&mut self, id: RuleId, refusal: Refusal, now: u64) {
+        let Some(slot) = self.flows.find(id) else {
+            self.counters.late_completions += 1;
+            return;
+        };
+        let cold = self.flows.cold_mut(slot);
+        if cold.rule != RuleState::Sent {
+            return;
+        }
+        self.counters.rules_refused += 1;
+        // A flow that was unlinked meanwhile waits for the answer to its removal.
+        if cold.life == Life::Linked {
+            cold.rule = RuleState::None(SoftwareReason::Refused(refusal));
+            cold.retry = now.saturating_add(nanos(self.config.retry_after));
+            self.rules -= 1;
+        }
+    }
+
+    fn removed(&mut self, id: RuleId, counters: Counters, now: u64) {
+        let leaving = self.flows.find(id).filter(|&slot| self.flows.cold(slot).life == Life::Leaving);
+        let Some(slot) = leaving else {
+            self.counters.late_completions += 1;
+            return;
+        };
+        self.credit(slot, counters, now);
+        let cold = self.flows.cold_mut(slot);
+        self.counters.rules_destroyed += u64::from(cold.rule == RuleState::Installed);
+        let publication = cold.publication.take();
+        self.flows.release(slot);
+        self.rules -= 1;
+        let waiters = self.leaving.remove(slot);
+        if let Some(number) = publication {
+            self.publications.release(number);
+        }
+        for waiter in waiters {
+            self.offer_again(waiter, now);
+        }
+    }
+
+    /// A packet came that the flow's rule should have forwarded.
+    pub(crate) fn overdue(&mut self, slot: u32, now: u64) {
+        self.counters.lost_rule_hits += 1;
+        let hot = self.flows.hot_mut(slot);
+        hot.lost += 1;
+        if hot.lost >= self.config.lost_rule_hits {
+            self.reinstall(slot, now);
+        }
+    }
+
+    /// Counts what a flow's rule forwarded or dropped since the last time.
+    fn credit(&mut self, slot: u32, counters: Counters, now: u64) {
+        let cold = self.flows.cold_mut(slot);
+        let new = counters.since(cold.hardware);
+        cold.hardware += new;
+        let port = self.ports.get_mut(cold.port);
+        match cold.dropped {
+            Some(reason) => port.stats.drops[reason.index()] += new.packets,
+            None => port.stats.hardware += new,
+        }
+        if new.packets > 0 {
+            self.flows.hot_mut(slot).used = now;
+        }
+    }
+}

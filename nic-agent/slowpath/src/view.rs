@@ -1,0 +1,151 @@
+//! What others may see of a worker: its flows and its counters.
+
+use core::time::Duration;
+
+use nic_flow::seam::PacketIo;
+use nic_flow::{ActionList, Counters, FlowKey, Match, RuleId, Shape};
+use nic_pipeline::Dependency;
+use nic_policy::stats::Stats;
+use nic_policy::{DropReason, Offload, Trace};
+
+use crate::megaflows::Megaflows;
+use crate::worker::Worker;
+
+/// A flow of the cache, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowView {
+    /// Its name.
+    pub id: RuleId,
+    /// Its packets.
+    pub matches: Match,
+    /// The shape that their match has.
+    pub shape: Shape,
+    /// What happens to them; empty if they are dropped.
+    pub actions: ActionList,
+    /// Why they are dropped, if they are.
+    pub dropped: Option<DropReason>,
+    /// Where they are forwarded, and why not by the E-Switch if they are not.
+    pub offload: Offload,
+    /// What the slow path forwarded or dropped.
+    pub software: Counters,
+    /// What the E-Switch forwarded or dropped, as far as counters were read.
+    pub hardware: Counters,
+    /// How long the flow is in the cache.
+    pub age: Duration,
+    /// How long ago its last packet came, as far as is known.
+    pub idle: Duration,
+    /// The parts of the policy that it was translated by.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// Counters of a worker beyond [`Stats`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct WorkerCounters {
+    /// Rules created in the E-Switch.
+    pub rules_created: u64,
+    /// Rules destroyed in the E-Switch.
+    pub rules_destroyed: u64,
+    /// Rules refused by the E-Switch or the encoder.
+    pub rules_refused: u64,
+    /// Removals that the card did not take at once.
+    pub remove_failures: u64,
+    /// Answers about flows that were gone.
+    pub late_completions: u64,
+    /// Packets of flows that have been in the E-Switch for longer than the grace time: each is the
+    /// sign of a rule that is lost or lags behind.
+    pub lost_rule_hits: u64,
+    /// Flows whose rule was removed and installed again because it seemed lost.
+    pub reinstalled: u64,
+    /// Flows that were translated again after a change of policy.
+    pub revalidated: u64,
+    /// Flows that were taken out because no packet used them.
+    pub aged: u64,
+    /// Packets that were forwarded without their flow being cached: the cache or a quota was full.
+    pub cache_full: u64,
+    /// Of those, because the port's quota was used up.
+    pub port_quota: u64,
+    /// Of those, because the quota of full-key flows was used up.
+    pub full_key_quota: u64,
+    /// Outputs beyond the first of a packet that several ports get. Packets received and copies
+    /// together are packets sent and dropped.
+    pub copies: u64,
+}
+
+impl<Io: PacketIo> Worker<Io> {
+    /// Counters, as they cross threads and processes. A port counts as present once it was listed:
+    /// whether its device is still there, the owner of the devices knows.
+    pub fn stats(&self) -> Stats {
+        let megaflows = &self.megaflows;
+        let counters = &megaflows.counters;
+        Stats {
+            ports: megaflows.ports.iter().map(|port| port.stats.clone()).collect(),
+            stages: megaflows.stages,
+            flows: megaflows.cache.len() as u64,
+            flows_in_hardware: megaflows.in_hardware,
+            rules_created: counters.rules_created,
+            rules_destroyed: counters.rules_destroyed,
+            rules_refused: counters.rules_refused,
+            revalidated: counters.revalidated,
+            cache_full: counters.cache_full,
+        }
+    }
+
+    /// Counters that are not in [`Stats`], and some that are.
+    pub const fn counters(&self) -> WorkerCounters {
+        WorkerCounters { copies: self.copies(), ..self.megaflows.counters }
+    }
+
+    /// Every flow of the cache, in the order of their slots.
+    pub fn flows(&self) -> impl Iterator<Item = FlowView> + '_ {
+        self.megaflows.flows.linked().map(|slot| self.megaflows.view(slot))
+    }
+
+    /// Flows from a slot on, for a reader that must not hold the worker up for long: calls `sink` for
+    /// those of the next `slots` slots and returns the slot to go on with, if there are more.
+    pub fn flows_from(&self, slot: u32, slots: u32, mut sink: impl FnMut(FlowView)) -> Option<u32> {
+        let table = &self.megaflows.flows;
+        let end = slot.saturating_add(slots).min(table.high_water());
+        for slot in slot..end {
+            if table.is_linked(slot) {
+                sink(self.megaflows.view(slot));
+            }
+        }
+        (end < table.high_water()).then_some(end)
+    }
+
+    /// The way of a packet through the pipeline, and what the flow cache holds for it; if nothing, what
+    /// would become of its flow.
+    pub fn trace(&self, key: &FlowKey) -> Trace {
+        let trace = nic_pipeline::trace(key, &self.megaflows.snapshot);
+        let offload = match self.lookup(key) {
+            Some(flow) => flow.offload,
+            None => self.megaflows.prospect(trace.shape).map_or(Offload::Pending, Offload::Software),
+        };
+        trace.with_offload(offload)
+    }
+
+    /// The flow that a packet with this key would hit.
+    pub fn lookup(&self, key: &FlowKey) -> Option<FlowView> {
+        self.megaflows.cache.lookup(key).map(|&slot| self.megaflows.view(slot))
+    }
+}
+
+impl Megaflows {
+    fn view(&self, slot: u32) -> FlowView {
+        let (hot, cold) = (self.flows.hot(slot), self.flows.cold(slot));
+        FlowView {
+            id: self.flows.id(slot),
+            matches: cold.matches,
+            shape: cold.shape,
+            actions: cold.actions.clone(),
+            dropped: cold.dropped,
+            offload: cold.rule.offload(),
+            software: hot.counters,
+            hardware: cold.hardware,
+            age: Duration::from_nanos(self.now.saturating_sub(cold.created)),
+            idle: Duration::from_nanos(self.now.saturating_sub(hot.used)),
+            dependencies: self.dependents.by_flow(slot).copied().collect(),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The worker: packets in, packets out.
+
+use core::fmt;
+use core::time::Duration;
+
+use nic_flow::extract::extract;
+use nic_flow::seam::{BURST, Burst, PacketBuf, PacketIo};
+use nic_flow::{FlowKey, PortId, Shape};
+use nic_pipeline::{Snapshot, Touched, translate};
+use nic_policy::{DropReason, Revision};
+
+use crate::config::{Config, nanos};
+use crate::flows::Verdict;
+use crate::megaflows::{Megaflows, NewFlow};
+use crate::message::{Completion, Request};
+use crate::transmit::Transmit;
+
+/// Octets of an Ethernet header.
+const ETHERNET: usize = 14;
+
+/// One thread's share of the slow path.
+pub struct Worker<Io: PacketIo> {
+    io: Io,
+    pub(crate) megaflows: Megaflows,
+    transmit: Transmit<Io::Buf>,
+    burst: Burst<Io::Buf>,
+    keys: [FlowKey; BURST],
+    /// The port that is served first in the next round.
+    first: u16,
+}
+
+/// What one [`Worker::poll`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Polled {
+    /// Packets that were received.
+    pub packets: u32,
+    /// Of those, packets that had to be translated.
+    pub upcalls: u32,
+    /// True if there is more to do at once: a port may have more packets, or flows wait to be
+    /// translated again. A worker that would sleep polls again instead.
+    pub more: bool,
+}
+
+/// What a burst's lookup found, and when.
+struct Found {
+    slots: [Option<u32>; BURST],
+    linked: u64,
+    unlinked: u64,
+}
+
+impl<Io: PacketIo> Worker<Io> {
+    /// A worker with an empty cache and no policy: every port is closed until something is published.
+    pub fn new(io: Io, config: Config) -> Worker<Io> {
+        let mut worker = Worker {
+            io,
+            megaflows: Megaflows::new(config),
+            transmit: Transmit::new(),
+            burst: Burst::new(),
+            keys: [FlowKey::ZERO; BURST],
+            first: 0,
+        };
+        worker.adopt_ports();
+        worker
+    }
+
+    /// The packets' seam.
+    pub const fn io(&self) -> &Io {
+        &self.io
+    }
+
+    /// The packets' seam, for its owner to drive.
+    pub const fn io_mut(&mut self) -> &mut Io {
+        &mut self.io
+    }
+
+    /// The policy by which packets are translated.
+    pub const fn snapshot(&self) -> &Snapshot {
+        &self.megaflows.snapshot
+    }
+
+    /// The newest revision of which all is done: every flow it touched was translated again, and no
+    /// rule that it may have made wrong is in the E-Switch.
+    pub const fn applied(&self) -> Revision {
+        self.megaflows.publications.applied()
+    }
+
+    /// One round: every port may send a burst, unless it used up its share before. `now` is the time
+    /// since an epoch of the caller's choice, and never goes backwards.
+    pub fn poll(&mut self, now: Duration) -> Polled {
+        let now = self.advance(now);
+        self.adopt_ports();
+        self.megaflows.revalidate_some(now);
+        let mut polled = Polled::default();
+        // Nobody waits for a port's share while no other port has packets.
+        while self.round(now, &mut polled) && polled.packets == 0 {}
+        let ports = self.megaflows.ports.len().max(1);
+        self.first = ((usize::from(self.first) + 1) % ports) as u16;
+        polled.more |= self.megaflows.dirty_flows > 0;
+        polled
+    }
+
+    /// From now on every packet is translated by this snapshot, and the flows that depend on what was
+    /// touched are translated again: a bounded number at once, others in later rounds, and each before
+    /// its next packet.
+    pub fn publish(&mut self, snapshot: Snapshot, touched: &[Touched], now: Duration) {
+        let now = self.advance(now);
+        self.megaflows.publish(snapshot, touched, now);
+    }
+
+    /// Takes in what the offload thread says.
+    pub fn complete(&mut self, completion: Completion, now: Duration) {
+        let now = self.advance(now);
+        self.megaflows.complete(completion, now);
+    }
+
+    /// Hands out requests for the offload thread, as many as it has room for. They are to be carried
+    /// out in this order.
+    pub fn take_requests(&mut self, room: usize, sink: impl FnMut(Request)) {
+        self.megaflows.take_requests(room, sink);
+    }
+
+    /// Looks for flows that are idle or deserve another offer. To be called some times in each
+    /// [`Config::sweep_interval`]; looks at no more flows than it must.
+    pub fn tick(&mut self, now: Duration) {
+        let now = self.advance(now);
+        self.megaflows.tick(now);
+    }
+
+    /// Takes out every flow, or every flow that enters by one port, and asks for the removal of its
+    /// rule. Packets are translated anew. Returns how many flows there were.
+    pub fn flush(&mut self, in_port: Option<PortId>) -> u64 {
+        self.megaflows.flush(in_port)
+    }
+
+    fn advance(&mut self, now: Duration) -> u64 {
+        self.megaflows.now = self.megaflows.now.max(nanos(now));
+        self.megaflows.now
+    }
+
+    fn adopt_ports(&mut self) {
+        self.megaflows.ports.adopt(self.io.ports());
+        self.transmit.adopt(self.megaflows.ports.len());
+    }
+
+    /// Serves every port that has a share left. True if one had to wait for its share.
+    fn round(&mut self, now: u64, polled: &mut Polled) -> bool {
+        let ports = self.megaflows.ports.len() as u16;
+        let quantum = i64::from(self.megaflows.config.port_quantum.max(1));
+        let mut waits = false;
+        for offset in 0..ports {
+            let index = ((usize::from(self.first) + usize::from(offset)) % usize::from(ports)) as u16;
+            let port = self.megaflows.ports.get_mut(index);
+            // An idle port saves up no more than one round.
+            port.deficit = port.deficit.saturating_add(quantum).min(quantum);
+            if port.deficit <= 0 {
+                waits = true;
+                continue;
+            }
+            let received = self.io.receive(port.stats.port, &mut self.burst);
+            if received == 0 {
+                continue;
+            }
+            let upcalls = self.serve(index, now);
+            let cost = received as i64 + i64::from(upcalls) * i64::from(self.megaflows.config.upcall_cost);
+            self.megaflows.ports.get_mut(index).deficit -= cost;
+            polled.packets += received as u32;
+            polled.upcalls += upcalls;
+            polled.more |= received == BURST;
+        }
+        polled.more |= waits;
+        waits
+    }
+
+    /// Forwards the burst that came from a port. Returns how many of its packets were translated.
+    fn serve(&mut self, from: u16, now: u64) -> u32 {
+        let port = self.megaflows.ports.get_mut(from);
+        for (key, packet) in self.keys.iter_mut().zip(&self.burst) {
+            port.stats.slow_path.add(packet.data().len());
+            *key = extract(packet.data(), port.stats.port);
+        }
+        let found = self.look_up(self.burst.len());
+        let mut upcalls = 0;
+        for (at, packet) in core::mem::take(&mut self.burst).into_iter().enumerate() {
+            if packet.data().len() < ETHERNET {
+                self.megaflows.ports.dropped(from, DropReason::Undersized, 1);
+                continue;
+            }
+            match self.slot(at, &found, now) {
+                Some(slot) => self.hit(slot, from, packet, now),
+                None => {
+                    upcalls += 1;
+                    self.upcall(at, from, packet, now);
+                }
+            }
+        }
+        self.transmit.flush(&mut self.io, &mut self.megaflows.ports, from);
+        upcalls
+    }
+
+    fn look_up(&self, packets: usize) -> Found {
+        let mut values = [None; BURST];
+        self.megaflows.cache.lookup_burst(&self.keys[..packets], &mut values[..packets]);
+        Found {
+            slots: values.map(|value| value.copied()),
+            linked: self.megaflows.linked,
+            unlinked: self.megaflows.unlinked,
+        }
+    }
+
+    /// The slot of a packet's flow, up to date with the policy.
+    #[inline]
+    fn slot(&mut self, at: usize, found: &Found, now: u64) -> Option<u32> {
+        let megaflows = &mut self.megaflows;
+        let mut slot = found.slots[at];
+        // Packets before this one in the burst may have brought its flow, or taken it away.
+        if megaflows.unlinked != found.unlinked || (slot.is_none() && megaflows.linked != found.linked) {
+            slot = megaflows.cache.lookup(&self.keys[at]).copied();
+        }
+        while let Some(dirty) = slot.filter(|&slot| megaflows.flows.hot(slot).dirty) {
+            megaflows.revalidate(dirty, now);
+            slot = megaflows.cache.lookup(&self.keys[at]).copied();
+        }
+        slot
+    }
+
+    #[inline]
+    fn hit(&mut self, slot: u32, from: u16, packet: Io::Buf, now: u64) {
+        let megaflows = &mut self.megaflows;
+        let hot = megaflows.flows.hot_mut(slot);
+        hot.counters.add(packet.data().len());
+        hot.used = now;
+        let verdict = hot.verdict;
+        let overdue = now >= hot.rule_due;
+        megaflows.ports.get_mut(from).stats.cache_hits += 1;
+        match verdict {
+            Verdict::Send(to) => self.transmit.push(&mut self.io, &mut megaflows.ports, from, to, packet),
+            Verdict::Drop(reason) => megaflows.ports.dropped(from, reason, 1),
+            Verdict::Run => {
+                let actions = &megaflows.flows.cold(slot).actions;
+                self.transmit.run(&mut self.io, &mut megaflows.ports, from, actions, packet);
+            }
+        }
+        if overdue {
+            self.megaflows.overdue(slot, now);
+        }
+    }
+
+    /// A packet without a flow.
+    fn upcall(&mut self, at: usize, from: u16, packet: Io::Buf, now: u64) {
+        let megaflows = &mut self.megaflows;
+        let key = &self.keys[at];
+        megaflows.ports.get_mut(from).stats.upcalls += 1;
+        let translation = translate(key, &megaflows.snapshot, &mut megaflows.stages);
+        let shape = Shape::cover(&translation.read);
+        let flow = NewFlow { key, shape, translation: &translation, port: from };
+        if let Some(slot) = megaflows.link(&flow, now) {
+            megaflows.flows.hot_mut(slot).counters.add(packet.data().len());
+        }
+        match megaflows.verdict(&translation) {
+            Verdict::Drop(reason) => megaflows.ports.dropped(from, reason, 1),
+            Verdict::Send(to) => self.transmit.push(&mut self.io, &mut megaflows.ports, from, to, packet),
+            Verdict::Run => {
+                self.transmit.run(&mut self.io, &mut megaflows.ports, from, &translation.actions, packet);
+            }
+        }
+    }
+
+    pub(crate) const fn copies(&self) -> u64 {
+        self.transmit.copies
+    }
+}
+
+impl<Io: PacketIo> fmt::Debug for Worker<Io> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("snapshot", &self.megaflows.snapshot)
+            .field("flows", &self.megaflows.cache.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,4 @@
+//! The pure crates together, against naive oracles.
+
+mod slowpath;
+mod translation;

@@ -1,0 +1,121 @@
+//! Random policies, packets, changes and faults; every step is checked.
+
+use std::time::Duration;
+
+use nic_flow::FlowKey;
+use nic_flow::field::Field;
+use nic_slowpath::{Config, InstallerConfig};
+use sim::card::{Card, Faults};
+use sim::random::Random;
+use sim::scenario;
+use soft_eswitch::Profile;
+
+use super::world::World;
+
+/// Worlds of one run. `NIC_AGENT_WORLDS` asks for more, `NIC_AGENT_SEED` says from which seed on.
+const WORLDS: u64 = 200;
+/// Seeds that failed once.
+const FAILED_ONCE: &[u64] = &[];
+const STEPS: u64 = 250;
+
+fn world(random: &mut Random) -> World {
+    let faults = if random.chance(50) {
+        Faults::default()
+    } else {
+        Faults { busy: 20, lost: random.pick(&[0, 3]), undestroyed: 15, unread: 10, stale: 40 }
+    };
+    let profile = random.pick(&[Profile::Full, Profile::Portable]);
+    let rules = random.pick(&[4, 1024]);
+    let card = Card::new(profile, &scenario::PORTS[..5], rules, random.bits(), faults);
+    let config = Config {
+        seed: random.bits(),
+        offload: random.chance(95),
+        flows: random.pick(&[8, 4096]),
+        flows_per_port: random.pick(&[4, 4096]),
+        full_key_flows: random.pick(&[2, 64]),
+        rules: random.pick(&[6, 4096]),
+        revalidations: random.pick(&[1, 3, 1000]),
+        lost_rule_hits: random.pick(&[1, 16]),
+        ..Config::default()
+    };
+    let installer = InstallerConfig {
+        calls_per_poll: random.pick(&[4, 128]),
+        create_tries: 3,
+        ..InstallerConfig::default()
+    };
+    World::with_card(card, config, installer)
+}
+
+/// A packet that is of interest, by a port that the card has.
+fn packet(random: &mut Random, world: &World) -> FlowKey {
+    // Traffic comes in flows: most packets are like one that was there before.
+    let mut key = match world.keys.len() {
+        0 => scenario::packet_for(random, &world.policy),
+        len if random.chance(60) => world.keys[len - 1 - random.below(len.min(12) as u64) as usize],
+        _ => scenario::packet_for(random, &world.policy),
+    };
+    if !scenario::PORTS[..5].contains(&key.in_port()) {
+        key.set(Field::InPort, random.pick(&scenario::PORTS[..5]).bits().into());
+    }
+    key
+}
+
+fn step(random: &mut Random, world: &mut World) {
+    match random.below(100) {
+        0..=29 => {
+            for _ in 0..=random.below(6) {
+                let key = packet(random, world);
+                world.enter(&key);
+            }
+        }
+        30..=49 => drop(world.poll()),
+        50..=61 => world.hand_over(random.below(8) as usize),
+        62..=73 => world.install(),
+        74..=87 => world.deliver(random.below(8) as usize, random),
+        88..=93 => world.pass(Duration::from_micros(1 << random.below(23))),
+        94..=97 => {
+            let revision = world.revision() + 1;
+            let delta = scenario::delta(random, &world.policy, revision);
+            let devices = if random.chance(20) {
+                scenario::devices(random)
+            } else {
+                world.policy.devices.iter().copied().collect()
+            };
+            world.publish(&delta, &devices);
+        }
+        98 if random.chance(30) => drop(world.worker.flush(None)),
+        99 if random.chance(20) => world.card.lose_rules(),
+        _ => {}
+    }
+}
+
+#[test]
+fn packets_go_only_where_the_policy_says_and_nothing_is_left_or_lost() {
+    let number = |name: &str, default| {
+        let given = std::env::var(name).ok();
+        given.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    let (worlds, first) = (number("NIC_AGENT_WORLDS", WORLDS), number("NIC_AGENT_SEED", 0));
+    let (mut by_rules, mut packets) = (0, 0);
+    for seed in FAILED_ONCE.iter().copied().chain((0..worlds).map(|n| first.wrapping_add(n))) {
+        // Shown if the test fails.
+        println!("seed {seed}");
+        let mut random = Random::new(seed);
+        let mut world = world(&mut random);
+        let policy = scenario::policy(&mut random);
+        let devices: Vec<_> = policy.devices.iter().copied().collect();
+        world.publish(&scenario::full(&policy, 1), &devices);
+        for number in 0..STEPS {
+            step(&mut random, &mut world);
+            world.check();
+            if number % 8 == 0 {
+                world.check_applied();
+            }
+        }
+        world.end();
+        by_rules += world.by_rules.values().sum::<u64>();
+        packets += world.worker.stats().ports.iter().map(|port| port.slow_path.packets).sum::<u64>();
+    }
+    // The generator must reach both ways through the card.
+    assert!(worlds < WORLDS || by_rules * 20 > packets, "{by_rules} by rules, {packets} by the slow path");
+}
