@@ -1,0 +1,76 @@
+//! `cargo xtask setup`: everything that the build, the tests and the demo need
+//! from the machine. Asks nothing, may be repeated, and does only what is missing.
+//!
+//! Three steps: system packages; hugepages, where the machine allows them (they
+//! are faster, nothing needs them); and the driver headers of exactly the
+//! installed DPDK, which Debian's package leaves out.
+
+mod headers;
+mod hugepages;
+mod packages;
+
+use std::process::ExitCode;
+
+use crate::process::Privilege;
+
+/// Why the machine could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetupError {
+    /// Packages are missing, and this process may not install them.
+    #[error("packages are missing, and installing them takes root or a sudo that asks for no password")]
+    NeedsRoot {
+        /// What the user runs instead.
+        command: String,
+    },
+    /// The packages did not install.
+    #[error("system packages")]
+    Packages(#[from] packages::PackagesError),
+    /// The headers were not found.
+    #[error("driver headers of DPDK")]
+    Headers(#[from] headers::HeadersError),
+}
+
+impl SetupError {
+    /// 77 where only the right to install is missing, as test harnesses have it.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NeedsRoot { .. } => ExitCode::from(77),
+            Self::Packages(_) | Self::Headers(_) => ExitCode::FAILURE,
+        }
+    }
+
+    /// Tells the user, with every cause, and with what to do.
+    pub(crate) fn report(&self) {
+        let mut text = format!("setup failed: {self}");
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        eprintln!("{text}");
+        if let Self::NeedsRoot { command } = self {
+            eprintln!("run this, then repeat:\n\n    {command}\n");
+        }
+    }
+}
+
+/// Sets the machine up; prints what it does.
+pub(crate) fn run() -> Result<(), SetupError> {
+    let privilege = Privilege::detect();
+    packages::install(privilege)?;
+    hugepages::reserve(privilege);
+    headers::provide(privilege)?;
+    println!("setup: done");
+    Ok(())
+}
+
+/// The verb.
+pub(crate) fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.report();
+            error.exit_code()
+        }
+    }
+}
