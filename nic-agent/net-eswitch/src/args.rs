@@ -1,0 +1,191 @@
+//! The device arguments, from text to values.
+
+use std::collections::BTreeMap;
+
+use nic_flow::PortId;
+use nic_flow::port::ParsePortError;
+use soft_eswitch::Profile;
+
+/// What a device is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeviceArgs {
+    pub(crate) profile: Profile,
+    pub(crate) max_rules: usize,
+    pub(crate) buffers: usize,
+    pub(crate) cache: usize,
+    /// All ports, with what stands behind each.
+    pub(crate) ports: BTreeMap<PortId, BackingSpec>,
+}
+
+/// What is to stand behind a port.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum BackingSpec {
+    #[default]
+    Null,
+    Inject,
+    AfPacket(String),
+}
+
+/// What is wrong with the device arguments.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ArgsError {
+    #[error("{0:?} is not of the form key=value")]
+    Form(String),
+    #[error(
+        "there is no argument {0:?}; known are profile, uplinks, vfs, hpf, backing, max_rules, buffers, cache, representor"
+    )]
+    Unknown(String),
+    #[error("argument {0:?} stands twice")]
+    Twice(String),
+    #[error("{key}={value}: a number from {min} to {max} is needed")]
+    Number { key: &'static str, value: String, min: usize, max: usize },
+    #[error("profile={0}: a profile is full or portable")]
+    Profile(String),
+    #[error("backing={0}: each part is <port>:null, <port>:inject or <port>:af_packet:<interface>")]
+    Backing(String),
+    #[error("backing={text}: {why}")]
+    BackingPort { text: String, why: ParsePortError },
+    #[error("backing={0}: the device has no such port")]
+    NoSuchPort(String),
+    #[error("backing={0}: the port has a backing already")]
+    BackingTwice(String),
+}
+
+/// Splits at commas outside of brackets: representor=[0,2-3] is one argument.
+fn split(text: &str) -> Vec<&str> {
+    let mut depth = 0i32;
+    let outside = move |c: char| {
+        depth += i32::from(c == '[') - i32::from(c == ']');
+        c == ',' && depth <= 0
+    };
+    text.split(outside).filter(|part| !part.is_empty()).collect()
+}
+
+impl DeviceArgs {
+    /// Reads the arguments of a device. `representor` is not looked at: ethdev's own parser reads it.
+    pub(crate) fn parse(text: &str) -> Result<DeviceArgs, ArgsError> {
+        let mut values = BTreeMap::new();
+        for part in split(text) {
+            let (key, value) = part.split_once('=').ok_or_else(|| ArgsError::Form(part.into()))?;
+            if !KEYS.contains(&key) {
+                return Err(ArgsError::Unknown(key.into()));
+            }
+            if values.insert(key, value).is_some() {
+                return Err(ArgsError::Twice(key.into()));
+            }
+        }
+        let number = |key: &'static str, default: usize, min: usize, max: usize| match values.get(key) {
+            None => Ok(default),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|n| (min..=max).contains(n))
+                .ok_or_else(|| ArgsError::Number { key, value: (*text).into(), min, max }),
+        };
+        let profile = match values.get("profile") {
+            None => Profile::Full,
+            Some(text) => text.parse().map_err(|_| ArgsError::Profile((*text).into()))?,
+        };
+        let uplinks = number("uplinks", 1, 1, PortId::MAX_PF.into())?;
+        let vfs = number("vfs", 0, 0, PortId::MAX_VF.into())?;
+        let host_pf = number("hpf", 0, 0, 1)? == 1;
+        let mut ports = all_ports(uplinks as u8, vfs as u16, host_pf);
+        if let Some(text) = values.get("backing") {
+            backings(text, &mut ports)?;
+        }
+        Ok(DeviceArgs {
+            profile,
+            max_rules: number("max_rules", 1 << 16, 1, 1 << 24)?,
+            buffers: number("buffers", 1 << 14, 64, 1 << 20)?,
+            cache: number("cache", 1 << 13, 2, 1 << 24)?,
+            ports,
+        })
+    }
+}
+
+const KEYS: [&str; 9] =
+    ["profile", "uplinks", "vfs", "hpf", "backing", "max_rules", "buffers", "cache", "representor"];
+
+/// Behind each uplink: the host's physical function, if asked for, and its virtual functions.
+fn all_ports(uplinks: u8, vfs: u16, host_pf: bool) -> BTreeMap<PortId, BackingSpec> {
+    let of_uplink = |n: u8| {
+        let pf = host_pf.then(|| PortId::host_pf(n)).flatten();
+        let vfs = (0..vfs).filter_map(move |vf| PortId::vf(n, vf));
+        PortId::uplink(n).into_iter().chain(pf).chain(vfs)
+    };
+    (0..uplinks).flat_map(of_uplink).map(|port| (port, BackingSpec::Null)).collect()
+}
+
+fn backings(text: &str, ports: &mut BTreeMap<PortId, BackingSpec>) -> Result<(), ArgsError> {
+    let mut named = Vec::new();
+    for part in text.split('+') {
+        let (port, spec) = part.split_once(':').ok_or_else(|| ArgsError::Backing(part.into()))?;
+        let spec = match spec.split_once(':') {
+            None if spec == "null" => BackingSpec::Null,
+            None if spec == "inject" => BackingSpec::Inject,
+            Some(("af_packet", name)) if !name.is_empty() => BackingSpec::AfPacket(name.into()),
+            _ => return Err(ArgsError::Backing(part.into())),
+        };
+        if port == "*" {
+            // For all that are not named, wherever in the list they are.
+            let others = ports.iter_mut().filter(|(port, _)| !named.contains(*port));
+            others.for_each(|(_, backing)| *backing = spec.clone());
+            continue;
+        }
+        let port: PortId = port.parse().map_err(|why| ArgsError::BackingPort { text: part.into(), why })?;
+        if named.contains(&port) {
+            return Err(ArgsError::BackingTwice(part.into()));
+        }
+        named.push(port);
+        *ports.get_mut(&port).ok_or_else(|| ArgsError::NoSuchPort(part.into()))? = spec;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_arguments_there_is_one_uplink_with_nothing_behind_it() {
+        let args = DeviceArgs::parse("").unwrap();
+        assert_eq!(args.profile, Profile::Full);
+        assert_eq!(args.ports.into_iter().collect::<Vec<_>>(), [("p0".parse().unwrap(), BackingSpec::Null)]);
+    }
+
+    #[test]
+    fn ports_and_their_backings_are_read_in_any_order() {
+        let text = "vfs=2,representor=[0,1],backing=pf0vf1:af_packet:veth1+*:inject+p0:null,uplinks=1,hpf=1,profile=portable";
+        let args = DeviceArgs::parse(text).unwrap();
+        assert_eq!(args.profile, Profile::Portable);
+        let expected = [
+            ("p0", BackingSpec::Null),
+            ("pf0hpf", BackingSpec::Inject),
+            ("pf0vf0", BackingSpec::Inject),
+            ("pf0vf1", BackingSpec::AfPacket("veth1".into())),
+        ];
+        let expected: BTreeMap<PortId, _> =
+            expected.into_iter().map(|(port, backing)| (port.parse().unwrap(), backing)).collect();
+        assert_eq!(args.ports, expected);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, part) in [
+            ("vfs", "vfs"),
+            ("colour=red", "colour"),
+            ("vfs=1,vfs=2", "vfs"),
+            ("vfs=1025", "1025"),
+            ("uplinks=0", "uplinks=0"),
+            ("profile=mlx5", "mlx5"),
+            ("backing=p0", "p0"),
+            ("backing=p0:af_packet:", "p0:af_packet:"),
+            ("backing=eth0:null", "eth0"),
+            ("backing=p1:null", "p1"),
+            ("backing=p0:null+p0:inject", "p0:inject"),
+        ] {
+            let error = DeviceArgs::parse(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What stands behind a port of the switch: the wire of an uplink, the host's end of a VF.
+
+mod af_packet;
+mod inject;
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+pub(crate) use af_packet::{AfPacket, OpenError, Scratch};
+pub(crate) use inject::Inject;
+
+use crate::frame::{Frame, Pool};
+
+/// One piece of a frame that is to be sent.
+pub(crate) type Piece<'a> = &'a [u8];
+
+/// The most pieces a frame may have.
+pub(crate) const MAX_PIECES: usize = 32;
+/// The most frames that are sent by one system call.
+pub(crate) const MAX_BATCH: usize = 32;
+
+/// Why a backing did not take a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendError {
+    /// It has no room now.
+    Full,
+    /// It is not there or it is down.
+    Down,
+    /// It never takes such a frame: too long or too short for it.
+    Refused,
+}
+
+/// Frames that came from the backing and did not get into the switch, by reason, and frames that the
+/// backing did not take.
+#[derive(Debug, Default)]
+pub(crate) struct BackingCounters {
+    /// No buffer of the switch was left.
+    pub(crate) no_buffer: AtomicU64,
+    /// The frame is longer than the switch takes.
+    pub(crate) oversized: AtomicU64,
+    /// An offload that the driver does not do was asked for.
+    pub(crate) not_offloadable: AtomicU64,
+    /// The kernel dropped the frame: the socket's queue was full.
+    pub(crate) kernel_drops: AtomicU64,
+    /// The system call failed, and with it a frame was lost.
+    pub(crate) receive_errors: AtomicU64,
+    /// Frames that the backing refused or lost when they were sent.
+    pub(crate) send_refused: AtomicU64,
+    /// Large packets that were cut into packets of the wire's size.
+    pub(crate) cut: AtomicU64,
+}
+
+impl BackingCounters {
+    pub(crate) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Relaxed);
+    }
+}
+
+/// What stands behind a port.
+#[derive(Debug)]
+pub(crate) enum Backing {
+    /// Nothing comes, and what is sent is gone: a cable with no other end.
+    Null,
+    /// Tests put frames in and take them out.
+    Inject(Box<Inject>),
+    /// A network interface of the kernel.
+    AfPacket(AfPacket),
+}
+
+impl Backing {
+    /// Readable when frames wait; `None` if none will ever come.
+    pub(crate) fn event(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Backing::Null => None,
+            Backing::Inject(inject) => Some(inject.event()),
+            Backing::AfPacket(socket) => Some(socket.event()),
+        }
+    }
+
+    /// Takes what waits, one batch of it, and puts it behind what is in `frames`.
+    pub(crate) fn receive(
+        &self,
+        scratch: &mut Scratch,
+        pool: &Arc<Pool>,
+        counters: &BackingCounters,
+        frames: &mut Vec<Frame>,
+    ) {
+        match self {
+            Backing::Null => {}
+            Backing::Inject(inject) => inject.receive(frames),
+            Backing::AfPacket(socket) => socket.receive(scratch, pool, counters, frames),
+        }
+    }
+
+    /// Sends the frames at the front, at most [`MAX_BATCH`]: how many went, and why the next did not.
+    pub(crate) fn send(&self, frames: &[&[Piece<'_>]]) -> (usize, Option<SendError>) {
+        match self {
+            Backing::Null => (frames.len(), None),
+            Backing::Inject(inject) => inject.send(frames),
+            Backing::AfPacket(socket) => socket.send(&frames[..frames.len().min(MAX_BATCH)]),
+        }
+    }
+
+    /// True if a frame that is sent has a chance.
+    pub(crate) fn link_up(&self) -> bool {
+        match self {
+            Backing::Null | Backing::Inject(_) => true,
+            Backing::AfPacket(socket) => socket.link_up(),
+        }
+    }
+
+    /// The interface of the kernel, 0 for none.
+    pub(crate) fn if_index(&self) -> u32 {
+        match self {
+            Backing::Null | Backing::Inject(_) => 0,
+            Backing::AfPacket(socket) => socket.if_index(),
+        }
+    }
+}
