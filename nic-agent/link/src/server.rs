@@ -1,0 +1,340 @@
+//! nic-datapath's end.
+//!
+//! The service fences writers and reads every Sync whole before it asks the [`Backend`] to publish
+//! it, so half a stream, an unknown field or a stale writer changes nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use nic_flow::{FlowKey, PortId};
+use nic_policy::{CapabilityTable, Delta, Device, FlowView, Revision, Stats};
+use nic_proto::datapath::v1 as pb;
+use nic_proto::datapath::v1::datapath_server::{Datapath, DatapathServer};
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+use crate::SCHEMA_VERSIONS;
+use crate::convert::{
+    TraceReport, capabilities_to, change_from, device_to, flow_to, key_from, stats_to, trace_to,
+};
+use crate::error::Rejection;
+
+/// Flows in one message of a list.
+const FLOWS_A_MESSAGE: usize = 64;
+
+/// The policy that the datapath translates by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InForce {
+    /// The store that it came from; `None` while there is no policy.
+    pub store: Option<Uuid>,
+    /// Its revision.
+    pub revision: Revision,
+}
+
+/// A packet to trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TracePacket {
+    /// A frame that enters by a port.
+    Frame(PortId, Vec<u8>),
+    /// A key, its ingress port included.
+    Key(FlowKey),
+}
+
+/// What the service asks of the process that it runs in.
+#[tonic::async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Names this run of the process.
+    fn instance(&self) -> Uuid;
+
+    /// The process's version.
+    fn version(&self) -> String;
+
+    /// The devices, and when they change.
+    fn devices(&self) -> watch::Receiver<Vec<Device>>;
+
+    /// The capability table.
+    fn capabilities(&self) -> CapabilityTable;
+
+    /// The policy in force.
+    fn in_force(&self) -> InForce;
+
+    /// The newest revision of which no stale flow and no stale rule is left, and when it changes.
+    fn applied(&self) -> watch::Receiver<Revision>;
+
+    /// Puts a policy in force, whole or not at all. Returns how many objects differed.
+    async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection>;
+
+    /// Follows a packet through the policy in force.
+    async fn trace(&self, packet: TracePacket) -> Result<TraceReport, Rejection>;
+
+    /// The flow table, or what of it entered by one port.
+    async fn flows(&self, in_port: Option<PortId>) -> Result<Vec<FlowView>, Rejection>;
+
+    /// Removes those flows and returns how many there were.
+    async fn flush(&self, in_port: Option<PortId>) -> Result<u64, Rejection>;
+
+    /// All counters.
+    async fn stats(&self) -> Result<Stats, Rejection>;
+}
+
+/// The gRPC service over a backend.
+pub fn service<B: Backend>(backend: Arc<B>) -> DatapathServer<impl Datapath> {
+    DatapathServer::new(Service { backend, lease: watch::Sender::new(None), syncs: AtomicU64::new(0) })
+}
+
+struct Service<B> {
+    backend: Arc<B>,
+    /// The greatest lease seen and what its handshake declared.
+    lease: watch::Sender<Option<Writer>>,
+    /// Numbers the Syncs, for the log.
+    syncs: AtomicU64,
+}
+
+/// The writer that holds the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Writer {
+    lease: u64,
+    store: Uuid,
+    adopt: bool,
+}
+
+impl<B: Backend> Service<B> {
+    /// The writer, if the lease is the latest.
+    fn writer(&self, lease: u64) -> Result<Writer, Rejection> {
+        match *self.lease.borrow() {
+            Some(writer) if writer.lease == lease => Ok(writer),
+            Some(writer) if writer.lease > lease => {
+                Err(Rejection::LeaseFenced { lease, latest: writer.lease })
+            }
+            _ => Err(Rejection::LeaseUnknown { lease }),
+        }
+    }
+
+    fn shake(&self, request: &pb::HandshakeRequest) -> Result<pb::HandshakeResponse, Rejection> {
+        let schema_version = request
+            .schema_versions
+            .iter()
+            .copied()
+            .filter(|version| SCHEMA_VERSIONS.contains(version))
+            .max()
+            .ok_or_else(|| Rejection::Schema {
+                ours: SCHEMA_VERSIONS,
+                theirs: request.schema_versions.clone(),
+            })?;
+        let store = store_uuid(&request.store_uuid)?;
+        let in_force = self.backend.in_force();
+        check_store(in_force, store, request.revision, request.adopt)?;
+        let lease = self.take_lease(Writer { lease: request.lease, store, adopt: request.adopt })?;
+        tracing::info!(%store, revision = request.revision, lease, adopt = request.adopt,
+            version = request.version, "a writer holds the lease");
+        Ok(pb::HandshakeResponse {
+            store_uuid: in_force.store.map(|uuid| uuid.as_bytes().to_vec()).unwrap_or_default(),
+            revision: in_force.revision.0,
+            schema_version,
+            instance_uuid: self.backend.instance().as_bytes().to_vec(),
+            version: self.backend.version(),
+            devices: self.backend.devices().borrow().iter().map(device_to).collect(),
+            capabilities: Some(capabilities_to(&self.backend.capabilities())),
+            lease,
+        })
+    }
+
+    /// Makes `writer` the one that may write, unless a later one already may. Returns its lease.
+    fn take_lease(&self, mut writer: Writer) -> Result<u64, Rejection> {
+        let mut fenced_by = None;
+        self.lease.send_if_modified(|current| {
+            let latest = current.map_or(0, |current| current.lease);
+            if writer.lease == 0 {
+                writer.lease = latest + 1;
+            } else if latest > writer.lease {
+                fenced_by = Some(latest);
+                return false;
+            }
+            *current = Some(writer);
+            true
+        });
+        match fenced_by {
+            Some(latest) => Err(Rejection::LeaseFenced { lease: writer.lease, latest }),
+            None => Ok(writer.lease),
+        }
+    }
+
+    /// Ends when a later writer takes the lease.
+    fn fenced(&self, lease: u64) -> impl Future<Output = Status> + Send + use<B> {
+        let mut latest = self.lease.subscribe();
+        async move {
+            let taken = latest.wait_for(|writer| writer.is_some_and(|writer| writer.lease > lease)).await;
+            match taken.ok().and_then(|writer| *writer) {
+                Some(writer) => Rejection::LeaseFenced { lease, latest: writer.lease }.into(),
+                None => Rejection::ShuttingDown.into(),
+            }
+        }
+    }
+}
+
+fn store_uuid(bytes: &[u8]) -> Result<Uuid, Rejection> {
+    Uuid::from_slice(bytes).map_err(|_| Rejection::StoreUuid(bytes.len()))
+}
+
+/// A policy of another store or an older one takes the place of the one in force only on purpose.
+fn check_store(in_force: InForce, store: Uuid, revision: u64, adopt: bool) -> Result<(), Rejection> {
+    match in_force.store {
+        _ if adopt => Ok(()),
+        None => Ok(()),
+        Some(other) if other != store => Err(Rejection::StoreMismatch { in_force: other }),
+        Some(_) if revision < in_force.revision.0 => {
+            Err(Rejection::RevisionRegression { in_force: in_force.revision.0, offered: revision })
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Reads a Sync to its end.
+async fn read_sync(mut stream: Streaming<pb::SyncRequest>) -> Result<(pb::SyncHeader, Delta), Status> {
+    use pb::sync_request::Message;
+    let Some(Message::Header(header)) = stream.message().await?.and_then(|first| first.message) else {
+        return Err(Rejection::SyncStream("the first message is not a header").into());
+    };
+    let mut delta = Delta {
+        revision: Revision(header.revision),
+        replace_all: matches!(header.base, Some(pb::sync_header::Base::Full(_))),
+        changes: Vec::new(),
+    };
+    let mut ids = std::collections::HashSet::new();
+    loop {
+        let next = stream.message().await?.ok_or(Rejection::SyncStream("it ended without its end"))?;
+        let message = next.message.ok_or(Rejection::SyncStream("a message of unknown kind"))?;
+        match change_from(&message).map_err(Rejection::from)? {
+            Some(change) if ids.insert(change.id()) => delta.changes.push(change),
+            Some(_) => return Err(Rejection::SyncStream("an object comes twice").into()),
+            None if matches!(message, Message::End(_)) => break,
+            None => return Err(Rejection::SyncStream("a second header").into()),
+        }
+    }
+    match stream.message().await? {
+        None => Ok((header, delta)),
+        Some(_) => Err(Rejection::SyncStream("something follows the end").into()),
+    }
+}
+
+#[tonic::async_trait]
+impl<B: Backend> Datapath for Service<B> {
+    type EventsStream = BoxStream<'static, Result<pb::Event, Status>>;
+    type ListFlowsStream = BoxStream<'static, Result<pb::ListFlowsResponse, Status>>;
+
+    async fn handshake(
+        &self,
+        request: Request<pb::HandshakeRequest>,
+    ) -> Result<Response<pb::HandshakeResponse>, Status> {
+        Ok(Response::new(self.shake(request.get_ref())?))
+    }
+
+    async fn sync(
+        &self,
+        request: Request<Streaming<pb::SyncRequest>>,
+    ) -> Result<Response<pb::SyncResponse>, Status> {
+        let (header, delta) = read_sync(request.into_inner()).await?;
+        let store = store_uuid(&header.store_uuid)?;
+        let writer = self.writer(header.lease)?;
+        let in_force = self.backend.in_force();
+        check_store(in_force, store, header.revision, writer.adopt && writer.store == store)?;
+        match header.base {
+            None => return Err(Rejection::SyncStream("the header says neither full nor from where").into()),
+            Some(pb::sync_header::Base::FromRevision(from)) => {
+                if in_force.store != Some(store) || in_force.revision.0 != from {
+                    return Err(Rejection::RevisionGap { in_force: in_force.revision.0, from }.into());
+                }
+            }
+            Some(pb::sync_header::Base::Full(_)) => {}
+        }
+        let (revision, changes, full) = (delta.revision.0, delta.changes.len(), delta.replace_all);
+        let changed = self.backend.publish(store, delta).await?;
+        let number = self.syncs.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(number, revision, full, changes, changed, "policy in force");
+        Ok(Response::new(pb::SyncResponse { revision, changed }))
+    }
+
+    async fn events(
+        &self,
+        request: Request<pb::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        use pb::event::Kind;
+        let lease = request.get_ref().lease;
+        self.writer(lease)?;
+        let applied = WatchStream::new(self.backend.applied())
+            .map(|revision| Kind::Applied(pb::Applied { revision: revision.0 }));
+        let devices = WatchStream::new(self.backend.devices()).map(|devices| {
+            Kind::Inventory(pb::Inventory { devices: devices.iter().map(device_to).collect() })
+        });
+        let events = futures::stream::select(applied, devices).map(|kind| Ok(pb::Event { kind: Some(kind) }));
+        let end = futures::stream::once(self.fenced(lease)).map(Err);
+        // The stream of events never ends by itself; the fence, once it falls, is the last word.
+        let all = futures::stream::select(events, end).scan(false, |ended, event| {
+            let go_on = !*ended;
+            *ended |= event.is_err();
+            futures::future::ready(go_on.then_some(event))
+        });
+        Ok(Response::new(all.boxed()))
+    }
+
+    async fn trace(&self, request: Request<pb::TraceRequest>) -> Result<Response<pb::TraceResponse>, Status> {
+        let request = request.into_inner();
+        let port = u16::try_from(request.in_port).map(PortId::from_bits);
+        let port = port.map_err(|_| Status::invalid_argument("in_port: out of range"))?;
+        let packet = match request.packet {
+            Some(pb::trace_request::Packet::Frame(frame)) => TracePacket::Frame(port, frame),
+            Some(pb::trace_request::Packet::Key(key)) => {
+                let mut key = key_from("packet", &key.fields).map_err(Rejection::Packet)?;
+                key.set(nic_flow::Field::InPort, port.bits().into());
+                TracePacket::Key(key)
+            }
+            None => return Err(Status::invalid_argument("packet: not set")),
+        };
+        Ok(Response::new(trace_to(&self.backend.trace(packet).await?)))
+    }
+
+    async fn list_flows(
+        &self,
+        request: Request<pb::ListFlowsRequest>,
+    ) -> Result<Response<Self::ListFlowsStream>, Status> {
+        let flows = self.backend.flows(in_port(request.get_ref().in_port)?).await?;
+        let messages: Vec<_> = flows
+            .chunks(FLOWS_A_MESSAGE)
+            .map(|flows| Ok(pb::ListFlowsResponse { flows: flows.iter().map(flow_to).collect() }))
+            .collect();
+        Ok(Response::new(futures::stream::iter(messages).boxed()))
+    }
+
+    async fn flush_flows(
+        &self,
+        request: Request<pb::FlushFlowsRequest>,
+    ) -> Result<Response<pb::FlushFlowsResponse>, Status> {
+        self.writer(request.get_ref().lease)?;
+        let flushed = self.backend.flush(in_port(request.get_ref().in_port)?).await?;
+        Ok(Response::new(pb::FlushFlowsResponse { flushed }))
+    }
+
+    async fn get_capabilities(
+        &self,
+        _: Request<pb::GetCapabilitiesRequest>,
+    ) -> Result<Response<pb::GetCapabilitiesResponse>, Status> {
+        let capabilities = Some(capabilities_to(&self.backend.capabilities()));
+        Ok(Response::new(pb::GetCapabilitiesResponse { capabilities }))
+    }
+
+    async fn get_stats(
+        &self,
+        _: Request<pb::GetStatsRequest>,
+    ) -> Result<Response<pb::GetStatsResponse>, Status> {
+        Ok(Response::new(stats_to(&self.backend.stats().await?)))
+    }
+}
+
+fn in_port(bits: Option<u32>) -> Result<Option<PortId>, Status> {
+    let port = bits.map(|bits| u16::try_from(bits).map(PortId::from_bits)).transpose();
+    port.map_err(|_| Status::invalid_argument("in_port: out of range"))
+}

@@ -1,0 +1,345 @@
+//! Both ends over a real unix socket: sync, deltas, fencing, adoption, loss of either end.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nic_flow::{Action, ActionList, Match, PortId};
+use nic_link::client::{Client, Config, Connection, PolicySource, State, run};
+use nic_link::convert::TraceReport;
+use nic_link::server::{Backend, InForce, TracePacket, service};
+use nic_link::{Rejection, Uuid, new_uuid};
+use nic_policy::{
+    CapabilityTable, Change, Delta, Device, FlowRule, FlowRuleId, FlowView, Object, Revision, Stats,
+};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnixListenerStream;
+
+/// A datapath that only remembers what it was told.
+struct Memory {
+    instance: Uuid,
+    deltas: Mutex<Vec<(Uuid, Delta)>>,
+    in_force: watch::Sender<InForce>,
+    applied: watch::Sender<Revision>,
+    devices: watch::Sender<Vec<Device>>,
+}
+
+impl Memory {
+    fn new() -> Arc<Memory> {
+        Arc::new(Memory {
+            instance: new_uuid(),
+            deltas: Mutex::default(),
+            in_force: watch::Sender::new(InForce::default()),
+            applied: watch::Sender::new(Revision(0)),
+            devices: watch::Sender::new(Vec::new()),
+        })
+    }
+
+    fn deltas(&self) -> Vec<(Uuid, Delta)> {
+        self.deltas.lock().unwrap().clone()
+    }
+}
+
+#[tonic::async_trait]
+impl Backend for Memory {
+    fn instance(&self) -> Uuid {
+        self.instance
+    }
+
+    fn version(&self) -> String {
+        "test".to_owned()
+    }
+
+    fn devices(&self) -> watch::Receiver<Vec<Device>> {
+        self.devices.subscribe()
+    }
+
+    fn capabilities(&self) -> CapabilityTable {
+        CapabilityTable { driver: "memory".to_owned(), ..CapabilityTable::default() }
+    }
+
+    fn in_force(&self) -> InForce {
+        *self.in_force.borrow()
+    }
+
+    fn applied(&self) -> watch::Receiver<Revision> {
+        self.applied.subscribe()
+    }
+
+    async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection> {
+        let (changed, revision) = (delta.changes.len() as u64, delta.revision);
+        self.deltas.lock().unwrap().push((store, delta));
+        self.in_force.send_replace(InForce { store: Some(store), revision });
+        self.applied.send_replace(revision);
+        Ok(changed)
+    }
+
+    async fn trace(&self, _: TracePacket) -> Result<TraceReport, Rejection> {
+        Err(Rejection::ShuttingDown)
+    }
+
+    async fn flows(&self, _: Option<PortId>) -> Result<Vec<FlowView>, Rejection> {
+        Ok(Vec::new())
+    }
+
+    async fn flush(&self, _: Option<PortId>) -> Result<u64, Rejection> {
+        Ok(7)
+    }
+
+    async fn stats(&self) -> Result<Stats, Rejection> {
+        Ok(Stats { flows: 3, ..Stats::default() })
+    }
+}
+
+/// A store that keeps every revision.
+struct Revisions {
+    store: Uuid,
+    newest: watch::Sender<Revision>,
+}
+
+fn rule(id: u64) -> Object {
+    let mut actions = ActionList::new();
+    actions.push(Action::Output(PortId::uplink(0).unwrap())).unwrap();
+    Object::FlowRule(FlowRule { id: FlowRuleId(id), priority: 1, matches: Match::ANY, actions })
+}
+
+/// Revision r has the rules 1 to r.
+fn rules(revision: Revision, from: u64, replace_all: bool) -> Delta {
+    let changes = (from + 1..=revision.0).map(|id| Change::Put(rule(id))).collect();
+    Delta { revision, replace_all, changes }
+}
+
+impl PolicySource for Revisions {
+    fn store(&self) -> Uuid {
+        self.store
+    }
+
+    fn full(&self) -> Delta {
+        rules(*self.newest.borrow(), 0, true)
+    }
+
+    fn since(&self, revision: Revision) -> Option<Delta> {
+        let newest = *self.newest.borrow();
+        (revision <= newest).then(|| rules(newest, revision.0, false))
+    }
+
+    fn newest(&self) -> watch::Receiver<Revision> {
+        self.newest.subscribe()
+    }
+}
+
+/// A datapath's process: when it ends, so do its connections.
+struct Process(Option<tokio::runtime::Runtime>);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.take().unwrap().shutdown_background();
+    }
+}
+
+fn serve(backend: &Arc<Memory>, socket: &Path) -> Process {
+    let _ = std::fs::remove_file(socket);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = {
+        let _inside = runtime.enter();
+        UnixListener::bind(socket).unwrap()
+    };
+    let server = tonic::transport::Server::builder().add_service(service(Arc::clone(backend)));
+    runtime.spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+    Process(Some(runtime))
+}
+
+struct Agent {
+    client: Client,
+    source: Arc<Revisions>,
+    task: JoinHandle<()>,
+}
+
+fn agent(socket: &Path, store: Uuid, revision: u64, adopt: bool) -> Agent {
+    let source = Arc::new(Revisions { store, newest: watch::Sender::new(Revision(revision)) });
+    let config = Config { socket: socket.to_owned(), adopt, version: "test".to_owned() };
+    let (client, task) = run(config, Arc::clone(&source));
+    Agent { client, source, task: tokio::spawn(task) }
+}
+
+async fn until(client: &Client, what: impl FnMut(&State) -> bool) -> State {
+    let mut state = client.state();
+    let reached = tokio::time::timeout(Duration::from_secs(20), state.wait_for(what)).await;
+    reached.expect("the state is reached in time").unwrap().clone()
+}
+
+fn socket() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("datapath.sock");
+    (folder, path)
+}
+
+fn applied(revision: u64) -> impl FnMut(&State) -> bool {
+    move |state| state.applied == Some(Revision(revision))
+}
+
+#[tokio::test]
+async fn the_whole_policy_comes_first_and_then_only_changes() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let _server = serve(&datapath, &socket);
+    let agent = agent(&socket, new_uuid(), 3, false);
+    let state = until(&agent.client, applied(3)).await;
+    assert_eq!((state.connection, state.sent), (Connection::Up, Some(Revision(3))));
+    assert_eq!(state.instance, Some(datapath.instance));
+    agent.source.newest.send_replace(Revision(5));
+    until(&agent.client, applied(5)).await;
+    let store = agent.source.store;
+    let expected = vec![(store, rules(Revision(3), 0, true)), (store, rules(Revision(5), 3, false))];
+    assert_eq!(datapath.deltas(), expected);
+    assert_eq!(agent.client.flush(None).await.unwrap(), 7);
+    assert_eq!(agent.client.stats().await.unwrap().flows, 3);
+    assert_eq!(agent.client.capabilities().await.unwrap().driver, "memory");
+}
+
+#[tokio::test]
+async fn an_agent_that_comes_back_sends_only_what_changed_meanwhile() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let _server = serve(&datapath, &socket);
+    let store = new_uuid();
+    let first = agent(&socket, store, 2, false);
+    until(&first.client, applied(2)).await;
+    first.task.abort();
+    let second = agent(&socket, store, 4, false);
+    until(&second.client, applied(4)).await;
+    assert_eq!(datapath.deltas()[1].1, rules(Revision(4), 2, false));
+    // A third one with nothing new sends nothing.
+    second.task.abort();
+    let third = agent(&socket, store, 4, false);
+    until(&third.client, applied(4)).await;
+    assert_eq!(datapath.deltas().len(), 2);
+}
+
+#[tokio::test]
+async fn a_datapath_that_starts_anew_gets_everything() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let server = serve(&datapath, &socket);
+    let agent = agent(&socket, new_uuid(), 2, false);
+    until(&agent.client, applied(2)).await;
+    drop(server);
+    until(&agent.client, |state| state.connection != Connection::Up).await;
+    let next = Memory::new();
+    let _server = serve(&next, &socket);
+    let state = until(&agent.client, |state| state.instance == Some(next.instance)).await;
+    assert_ne!(state.instance, Some(datapath.instance));
+    until(&agent.client, applied(2)).await;
+    assert_eq!(next.deltas()[0].1, rules(Revision(2), 0, true));
+}
+
+#[tokio::test]
+async fn the_latest_writer_fences_the_older_one() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let _server = serve(&datapath, &socket);
+    let store = new_uuid();
+    let old = agent(&socket, store, 2, false);
+    until(&old.client, applied(2)).await;
+    let new = agent(&socket, store, 3, false);
+    until(&new.client, applied(3)).await;
+    let state = until(&old.client, |state| state.connection != Connection::Up).await;
+    let Connection::Down(why) = state.connection else { unreachable!() };
+    assert!(why.contains("LEASE_FENCED"), "{why}");
+    // What the old one has to say is not heard any more.
+    old.source.newest.send_replace(Revision(9));
+    let refused = old.client.flush(None).await.unwrap_err();
+    assert!(refused.is(nic_proto::datapath::v1::LinkErrorReason::LeaseFenced), "{refused}");
+    new.source.newest.send_replace(Revision(4));
+    until(&new.client, applied(4)).await;
+    assert_eq!(datapath.deltas().last().unwrap().1, rules(Revision(4), 3, false));
+}
+
+#[tokio::test]
+async fn another_store_or_an_older_revision_must_be_adopted_on_purpose() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let _server = serve(&datapath, &socket);
+    let store = new_uuid();
+    let first = agent(&socket, store, 5, false);
+    until(&first.client, applied(5)).await;
+    first.task.abort();
+    let refused = |state: &State, reason: &str| matches!(&state.connection, Connection::Down(why) if why.contains(reason));
+    let stranger = agent(&socket, new_uuid(), 7, false);
+    until(&stranger.client, |state| refused(state, "STORE_MISMATCH")).await;
+    stranger.task.abort();
+    let restored = agent(&socket, store, 4, false);
+    until(&restored.client, |state| refused(state, "REVISION_REGRESSION")).await;
+    restored.task.abort();
+    assert_eq!(datapath.deltas().len(), 1, "nothing changed meanwhile");
+    let adopted = agent(&socket, new_uuid(), 1, true);
+    until(&adopted.client, applied(1)).await;
+    assert_eq!(datapath.deltas()[1], (adopted.source.store, rules(Revision(1), 0, true)));
+}
+
+#[tokio::test]
+async fn a_sync_without_its_end_changes_nothing() {
+    use nic_proto::datapath::v1::{self as pb, datapath_client::DatapathClient, sync_request::Message};
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let _server = serve(&datapath, &socket);
+    let path = socket.clone();
+    let channel = tonic::transport::Endpoint::from_static("http://test")
+        .connect_with_connector(tower::service_fn(move |_| {
+            let path = path.clone();
+            async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
+        }))
+        .await
+        .unwrap();
+    let mut raw = DatapathClient::new(channel);
+    let store = new_uuid();
+    let hello = pb::HandshakeRequest {
+        store_uuid: store.as_bytes().to_vec(),
+        schema_versions: vec![1],
+        ..pb::HandshakeRequest::default()
+    };
+    let lease = raw.handshake(hello.clone()).await.unwrap().get_ref().lease;
+    let header = || pb::SyncHeader {
+        lease,
+        store_uuid: store.as_bytes().to_vec(),
+        revision: 1,
+        base: Some(pb::sync_header::Base::Full(pb::FullPolicy {})),
+    };
+    let remove = || Message::Remove(pb::ObjectRef { kind: Some(pb::object_ref::Kind::FlowRule(1)) });
+    let unknown = Message::Upsert(pb::PolicyObject {
+        kind: Some(pb::policy_object::Kind::FlowRule(pb::FlowRulePolicy {
+            id: 7,
+            r#match: vec![pb::FieldMatch { field: "flux".to_owned(), ..pb::FieldMatch::default() }],
+            ..pb::FlowRulePolicy::default()
+        })),
+    });
+    let end = || Message::End(pb::SyncEnd {});
+    for (messages, reason) in [
+        (vec![], "SYNC_STREAM_INVALID"),
+        (vec![remove(), end()], "SYNC_STREAM_INVALID"),
+        (vec![Message::Header(header()), remove()], "SYNC_STREAM_INVALID"),
+        (vec![Message::Header(header()), remove(), remove(), end()], "SYNC_STREAM_INVALID"),
+        (vec![Message::Header(header()), Message::Header(header()), end()], "SYNC_STREAM_INVALID"),
+        (vec![Message::Header(header()), end(), end()], "SYNC_STREAM_INVALID"),
+        (vec![Message::Header(pb::SyncHeader { base: None, ..header() }), end()], "SYNC_STREAM_INVALID"),
+        (vec![Message::Header(header()), unknown, end()], "OBJECT_INVALID"),
+        (vec![Message::Header(pb::SyncHeader { lease: lease + 1, ..header() }), end()], "LEASE_UNKNOWN"),
+    ] {
+        let wrapped: Vec<_> =
+            messages.iter().cloned().map(|message| pb::SyncRequest { message: Some(message) }).collect();
+        let status = raw.sync(futures::stream::iter(wrapped)).await.unwrap_err();
+        let error = nic_link::LinkError::from(status);
+        assert!(error.to_string().contains(reason), "{messages:?}: {error}");
+    }
+    let base = pb::sync_header::Base::FromRevision(9);
+    let gap = [Message::Header(pb::SyncHeader { base: Some(base), ..header() }), end()];
+    let wrapped: Vec<_> = gap.into_iter().map(|m| pb::SyncRequest { message: Some(m) }).collect();
+    let error = nic_link::LinkError::from(raw.sync(futures::stream::iter(wrapped)).await.unwrap_err());
+    assert!(error.is(pb::LinkErrorReason::RevisionGap), "{error}");
+    assert!(datapath.deltas().is_empty(), "nothing was published");
+    let no_version = pb::HandshakeRequest { schema_versions: vec![99], ..hello };
+    let error = nic_link::LinkError::from(raw.handshake(no_version).await.unwrap_err());
+    assert!(error.is(pb::LinkErrorReason::SchemaUnsupported), "{error}");
+}
