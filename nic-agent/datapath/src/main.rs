@@ -1,0 +1,227 @@
+//! nic-datapath: owns the card's E-Switch.
+//!
+//! This crate binds the slow path to DPDK and to the socket that nic-agent talks to; it is wiring,
+//! and decides nothing about packets.
+//!
+//! | thread | does |
+//! |---|---|
+//! | `worker-0` | packets: [`nic_slowpath::Worker`] over [`io::Io`]; sleeps when nothing comes |
+//! | `offload` | rules and counters: [`nic_slowpath::Installer`] over [`nic_offload::Sink`] |
+//! | main | nic.datapath.v1 on a unix socket: [`control::Control`] on a current-thread runtime |
+//! | `eal-main` | DPDK's own, asleep |
+//!
+//! **May know:** every crate below it. **May not know:** resources, the store, that the E-Switch may be
+//! the software one: `net_eswitch` is registered with DPDK like a driver that is linked in, and found
+//! like any other.
+
+#![forbid(unsafe_code)]
+
+mod capture;
+mod control;
+mod io;
+mod offloader;
+mod options;
+mod ports;
+mod sleep;
+mod worker;
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use dpdk::Eal;
+use nic_flow::PortId;
+use nic_link::server::InForce;
+use nic_offload::{Sink, capability};
+use nic_pipeline::Snapshot;
+use nic_policy::{Capability, CapabilityTable, Revision};
+use nic_process::{log, signals, socket};
+use nic_slowpath::{Config, Installer, InstallerConfig, Worker};
+use tokio::sync::{Mutex, watch};
+use tokio_stream::wrappers::UnixListenerStream;
+
+use capture::Capture;
+use control::{Control, ControlPort};
+use io::{Io, PortQueues};
+use options::Options;
+use ports::{ESwitch, Started};
+use sleep::{Bed, Waker};
+use worker::Commands;
+
+/// How often links and MTUs are looked at.
+const DEVICE_INTERVAL: Duration = Duration::from_secs(1);
+/// This process's user alone may say what the policy is.
+const SOCKET_MODE: u32 = 0o600;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    log::start(if options.log_json { log::Format::Json } else { log::Format::Text });
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = error.as_ref(), "nic-datapath ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    net_eswitch::register();
+    let eal = Eal::init(&options.eal())?;
+    let switch = ports::open(&eal, options.mbufs)?;
+    let Running { control, threads } = start(&eal, switch, options)?;
+    let served = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(&options.listen, Arc::new(control)));
+    // The last sender of commands went with the service: the worker ends, then the offload thread, and
+    // with it the rules, then the ports.
+    for thread in threads {
+        if thread.join().is_err() {
+            return Err("a thread panicked".into());
+        }
+    }
+    served
+}
+
+/// The slow path at work.
+struct Running {
+    control: Control,
+    /// In the order in which they end.
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts the worker and the offload thread.
+fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<dyn std::error::Error>> {
+    let ESwitch { ports: started, proxy, driver, pool } = switch;
+    if started.len() > io::MAX_PORTS {
+        return Err(format!("more than {} ports", io::MAX_PORTS).into());
+    }
+    let ids: Vec<_> = started.iter().map(|port| port.id).collect();
+    let sink = Sink::new(proxy, started.iter().map(|port| (port.id, port.port.id())).collect());
+    let rows = try_card(&sink, &ids);
+    let capabilities = CapabilityTable { driver, dpdk_version: eal.version(), rows };
+
+    let interrupts = started.iter().all(|port| port.interrupts);
+    let (queues, ports) = part(started);
+    let capture = options.capture.as_ref().map(|path| Capture::create(path, &ids)).transpose()?;
+    let mut io = Io::new(queues, pool, capture);
+    let waker = Waker::new()?;
+    let bed = if options.busy_poll { None } else { Some(Bed::new(&waker, io.receivers(), interrupts)?) };
+
+    // Which devices there are is part of what packets are translated by.
+    let (snapshot, touched) = Snapshot::empty().with_devices(&ids);
+    let epoch = Instant::now();
+    let mut slow_path = Worker::new(io, slow_path_config(options));
+    slow_path.publish(snapshot.clone(), &touched, epoch.elapsed());
+    let installer =
+        InstallerConfig { counter_interval: options.counter_interval(), ..InstallerConfig::default() };
+
+    let (commands, commands_rx) = crossbeam_channel::unbounded();
+    let (requests, requests_rx) = crossbeam_channel::bounded(worker::REQUESTS);
+    let (completions, completions_rx) = crossbeam_channel::unbounded();
+    let (applied, applied_rx) = watch::channel(Revision(0));
+    let offloader = offloader::Context {
+        installer: Installer::new(sink.clone(), installer),
+        epoch,
+        requests: requests_rx,
+        completions,
+        waker: waker.clone(),
+    };
+    let context = worker::Context {
+        worker: slow_path,
+        epoch,
+        bed,
+        cpu: options.worker_cpu,
+        commands: commands_rx,
+        completions: completions_rx,
+        requests,
+        applied,
+    };
+    let threads = vec![worker::spawn(eal, context)?, offloader::spawn(offloader)?];
+    let control = Control {
+        commands: Commands { queue: commands, waker },
+        snapshot: Mutex::new(snapshot),
+        in_force: watch::Sender::new(InForce::default()),
+        applied: applied_rx,
+        devices: watch::Sender::new(Vec::new()),
+        capabilities,
+        sink,
+        ports,
+        instance: nic_link::new_uuid(),
+        offload: !options.no_offload,
+    };
+    control.refresh_devices();
+    Ok(Running { control, threads })
+}
+
+/// Asks the card for what it can do, with rules between two of its ports.
+fn try_card(sink: &Sink, ports: &[PortId]) -> Vec<Capability> {
+    match *ports {
+        [from, to, ..] => capability::probe(sink, from, to),
+        [only] => capability::probe(sink, only, only),
+        [] => Vec::new(),
+    }
+}
+
+/// Parts what the worker needs of the ports from what the control thread needs.
+fn part(started: Vec<Started>) -> (Vec<PortQueues>, Vec<ControlPort>) {
+    let mut queues = Vec::new();
+    let mut ports = Vec::new();
+    for Started { id, port, queues: own, .. } in started {
+        let segmented = Arc::new(AtomicU64::new(0));
+        // Each port was started with one queue of each kind.
+        if let (Some(rx), Some(tx)) = (own.rx.into_iter().next(), own.tx.into_iter().next()) {
+            queues.push(PortQueues { id, rx, tx, segmented: Arc::clone(&segmented) });
+        }
+        ports.push(ControlPort { id, port, segmented });
+    }
+    (queues, ports)
+}
+
+fn slow_path_config(options: &Options) -> Config {
+    Config {
+        // Whoever sends packets must not be able to guess it.
+        seed: RandomState::new().hash_one(Instant::now()),
+        offload: !options.no_offload,
+        flows: options.max_flows,
+        flows_per_port: options.max_flows / 2,
+        full_key_flows: options.max_flows / 16,
+        rules: options.max_rules,
+        idle_timeout: options.idle_timeout(),
+        counter_staleness: options.counter_interval() * 2,
+        ..Config::default()
+    }
+}
+
+/// Serves until a signal says stop.
+async fn serve(path: &Path, control: Arc<Control>) -> Result<(), Box<dyn std::error::Error>> {
+    let (listener, _file) = socket::listen(path, SOCKET_MODE)?;
+    tracing::info!(socket = %path.display(), "serving nic.datapath.v1");
+    let mut told = signals::Stop::new()?;
+    signals::ready();
+    let watcher = Arc::clone(&control);
+    let watch_devices = async move {
+        let mut interval = tokio::time::interval(DEVICE_INTERVAL);
+        loop {
+            interval.tick().await;
+            watcher.refresh_devices();
+        }
+    };
+    let server = tonic::transport::Server::builder()
+        .add_service(nic_link::server::service(control))
+        .serve_with_incoming(UnixListenerStream::new(listener));
+    tokio::select! {
+        result = server => result?,
+        () = watch_devices => {}
+        () = told.wait() => {}
+    }
+    signals::stopping();
+    tracing::info!("stopping: the E-Switch's rules go with this process");
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// Owns the card's E-Switch: forwards the first packets of flows, puts flows into the E-Switch, and
+/// serves nic.datapath.v1 to nic-agent on a unix socket. It has no network listener.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Options {
+    /// The unix socket for nic-agent; only this process's user can open it.
+    #[arg(long, default_value = "/run/nic-agent/datapath.sock", value_name = "PATH")]
+    pub(crate) listen: PathBuf,
+
+    /// A virtual device for DPDK, such as net_eswitch0,vfs=2,...; may be given more than once.
+    #[arg(long, value_name = "DEVARGS")]
+    pub(crate) vdev: Vec<String>,
+
+    /// A PCI device for DPDK, such as 0000:03:00.0,representor=vf[0-7]; no other is touched then. May be
+    /// given more than once.
+    #[arg(long, value_name = "DEVARGS")]
+    pub(crate) pci: Vec<String>,
+
+    /// Run on ordinary memory in place of hugepages, and without looking for PCI devices.
+    #[arg(long)]
+    pub(crate) no_hardware: bool,
+
+    /// One more argument for DPDK's EAL; may be given more than once.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) eal_arg: Vec<String>,
+
+    /// Tells this process's DPDK files from those of others.
+    #[arg(long, default_value = "nic-datapath", value_name = "PREFIX")]
+    pub(crate) file_prefix: String,
+
+    /// The CPU that the worker is bound to; any, if not given.
+    #[arg(long, value_name = "CPU")]
+    pub(crate) worker_cpu: Option<usize>,
+
+    /// The worker never sleeps: the lowest latency, for a CPU of its own.
+    #[arg(long)]
+    pub(crate) busy_poll: bool,
+
+    /// Packet buffers.
+    #[arg(long, default_value_t = 16_383, value_name = "N", value_parser = clap::value_parser!(u32).range(1023..=1_048_575))]
+    pub(crate) mbufs: u32,
+
+    /// Megaflows in the software cache, at most. Further flows are forwarded without being cached.
+    #[arg(long, default_value_t = 65_536, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=4_194_304))]
+    pub(crate) max_flows: u32,
+
+    /// Rules in the E-Switch, at most.
+    #[arg(long, default_value_t = 65_536, value_name = "N")]
+    pub(crate) max_rules: u32,
+
+    /// A flow without packets for so long is removed, in milliseconds.
+    #[arg(long, default_value_t = 10_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=86_400_000))]
+    pub(crate) idle_timeout_ms: u64,
+
+    /// Counters of the E-Switch are read once in this time, in milliseconds.
+    #[arg(long, default_value_t = 500, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub(crate) counter_interval_ms: u64,
+
+    /// Keep every flow in software.
+    #[arg(long)]
+    pub(crate) no_offload: bool,
+
+    /// Write every frame that the slow path receives into this file, as pcapng. Slows it down.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) capture: Option<PathBuf>,
+
+    /// Write the log as JSON, one object a line.
+    #[arg(long)]
+    pub(crate) log_json: bool,
+}
+
+impl Options {
+    /// See [`Options::idle_timeout_ms`].
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    /// See [`Options::counter_interval_ms`].
+    pub(crate) fn counter_interval(&self) -> Duration {
+        Duration::from_millis(self.counter_interval_ms)
+    }
+
+    /// EAL's command line.
+    pub(crate) fn eal(&self) -> dpdk::EalArgs {
+        let mut args = if self.no_hardware {
+            // Ordinary memory is reserved at start, and 64 MB are not enough for the buffers.
+            let megabytes = 128 + self.mbufs / 128;
+            dpdk::EalArgs::without_hardware("nic-datapath", &self.file_prefix).memory_mb(megabytes)
+        } else {
+            dpdk::EalArgs::new("nic-datapath").no_telemetry().file_prefix(&self.file_prefix)
+        };
+        for devargs in &self.vdev {
+            args = args.vdev(devargs);
+        }
+        for devargs in &self.pci {
+            args = args.allow_pci(devargs);
+        }
+        for arg in &self.eal_arg {
+            args = args.arg(arg);
+        }
+        args
+    }
+}
