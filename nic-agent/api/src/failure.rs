@@ -1,0 +1,203 @@
+//! Failures as `google.rpc.Status`: every fault with its field and a reason from one enum.
+
+use std::collections::HashMap;
+
+use nic_model::openflow::FaultClass;
+use nic_model::{Name, NameError, Reason, Rejection, Violation};
+use nic_proto::v1::ErrorReason;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::ERROR_DOMAIN;
+use crate::seam::{CommitError, DatapathError};
+
+/// Details travel in trailers, whose size clients limit: so many faults are told one by one.
+const MAX_FAULTS: usize = 20;
+/// And so many characters of each.
+const MAX_TEXT: usize = 300;
+
+/// What is wrong with a call.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    code: Code,
+    reason: ErrorReason,
+    field: String,
+    text: String,
+    metadata: Vec<(&'static str, String)>,
+}
+
+/// Why a call failed: at least one fault.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure(Vec<Fault>);
+
+impl Fault {
+    /// A fault of the request's field.
+    pub(crate) fn argument(reason: ErrorReason, field: impl Into<String>, text: impl Into<String>) -> Fault {
+        Fault { field: field.into(), ..Fault::new(Code::InvalidArgument, reason, text) }
+    }
+
+    pub(crate) fn new(code: Code, reason: ErrorReason, text: impl Into<String>) -> Fault {
+        Fault { code, reason, field: String::new(), text: text.into(), metadata: Vec::new() }
+    }
+
+    fn with(mut self, key: &'static str, value: impl ToString) -> Fault {
+        self.metadata.push((key, value.to_string()));
+        self
+    }
+
+    /// There is no such resource.
+    pub(crate) fn not_found(name: &Name) -> Fault {
+        Reason::NotFound(name.clone()).into()
+    }
+
+    /// A name or an id in a field is malformed.
+    pub(crate) fn name(field: &str, error: NameError) -> Fault {
+        let reason =
+            if error == NameError::Empty { ErrorReason::FieldRequired } else { ErrorReason::NameInvalid };
+        Fault::argument(reason, field, error.to_string())
+    }
+
+    fn line(&self) -> String {
+        if self.field.is_empty() { self.text.clone() } else { format!("{}: {}", self.field, self.text) }
+    }
+}
+
+impl Failure {
+    /// Several faults; there is at least one.
+    pub(crate) const fn many(faults: Vec<Fault>) -> Failure {
+        Failure(faults)
+    }
+
+    /// True if the only thing wrong is that the resource changed meanwhile.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.0.iter().all(|fault| fault.reason == ErrorReason::EtagMismatch)
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Failure {
+        Failure(vec![fault])
+    }
+}
+
+impl From<Reason> for Fault {
+    fn from(reason: Reason) -> Fault {
+        let text = reason.to_string();
+        let argument = |which| Fault::new(Code::InvalidArgument, which, text.clone());
+        let other = |code, which| Fault::new(code, which, text.clone());
+        match reason {
+            Reason::Required => argument(ErrorReason::FieldRequired),
+            Reason::OutOfRange { .. } => argument(ErrorReason::FieldOutOfRange),
+            Reason::Malformed(_) => argument(ErrorReason::FieldMalformed),
+            Reason::Conflict(_) => argument(ErrorReason::FieldConflict),
+            Reason::Name(_) => argument(ErrorReason::NameInvalid),
+            Reason::Flow(error) => argument(match error.fault.class() {
+                FaultClass::Syntax => ErrorReason::FlowSyntax,
+                FaultClass::Unsupported => ErrorReason::FlowUnsupported,
+                FaultClass::Prerequisite => ErrorReason::FlowPrerequisite,
+                FaultClass::Conflict => ErrorReason::FieldConflict,
+            }),
+            Reason::NoReference(name) => argument(ErrorReason::ReferenceNotFound).with("reference", name),
+            Reason::DeviceInUse(name) => argument(ErrorReason::DeviceInUse).with("resource", name),
+            Reason::Repeated { .. } => argument(ErrorReason::ResourceRepeated),
+            Reason::NotFound(name) => {
+                other(Code::NotFound, ErrorReason::ResourceNotFound).with("resource", name)
+            }
+            Reason::Exists(name) => {
+                other(Code::AlreadyExists, ErrorReason::ResourceExists).with("resource", name)
+            }
+            Reason::EtagMismatch(name) => {
+                other(Code::Aborted, ErrorReason::EtagMismatch).with("resource", name)
+            }
+            Reason::OtherSet { name, set } => other(Code::Aborted, ErrorReason::ApplySetConflict)
+                .with("resource", name)
+                .with("apply_set", set),
+            Reason::Referenced { name, by } => {
+                other(Code::FailedPrecondition, ErrorReason::ResourceReferenced)
+                    .with("resource", name)
+                    .with("referrer", by)
+            }
+            Reason::Limit { limit } => {
+                other(Code::ResourceExhausted, ErrorReason::ResourceLimit).with("limit", limit)
+            }
+        }
+    }
+}
+
+impl From<Violation> for Fault {
+    fn from(violation: Violation) -> Fault {
+        let field = violation.field();
+        Fault { field, ..violation.reason.into() }
+    }
+}
+
+impl From<Vec<Violation>> for Failure {
+    fn from(violations: Vec<Violation>) -> Failure {
+        Failure(violations.into_iter().map(Fault::from).collect())
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Failure {
+        rejection.violations.into()
+    }
+}
+
+impl From<CommitError> for Failure {
+    fn from(error: CommitError) -> Failure {
+        let text = error.to_string();
+        match error {
+            CommitError::Rejected(rejection) => rejection.into(),
+            CommitError::RequestIdReused => {
+                Fault::argument(ErrorReason::RequestIdReused, "requestId", text).into()
+            }
+            CommitError::Full => Fault::new(Code::ResourceExhausted, ErrorReason::StoreFull, text).into(),
+            CommitError::Unavailable(_) => {
+                Fault::new(Code::Unavailable, ErrorReason::StoreUnavailable, text).into()
+            }
+        }
+    }
+}
+
+impl From<DatapathError> for Failure {
+    fn from(error: DatapathError) -> Failure {
+        let text = error.to_string();
+        match error {
+            DatapathError::Away(_) => {
+                Fault::new(Code::Unavailable, ErrorReason::DatapathUnavailable, text).into()
+            }
+            DatapathError::Packet(_) => Fault::argument(ErrorReason::PacketInvalid, "packet", text).into(),
+            DatapathError::Fault(_) => Fault::new(Code::Internal, ErrorReason::InternalFault, text).into(),
+        }
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Status {
+        let faults = failure.0;
+        // What the client can see in its request comes before what depends on the state.
+        let first = faults.iter().find(|fault| fault.code == Code::InvalidArgument).or(faults.first());
+        let Some(first) = first else { return Status::internal("a failure without a fault") };
+        let metadata: HashMap<String, String> =
+            first.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let mut details = ErrorDetails::with_error_info(first.reason.as_str_name(), ERROR_DOMAIN, metadata);
+        if first.code == Code::InvalidArgument {
+            let violation = |fault: &Fault| FieldViolation {
+                field: fault.field.clone(),
+                description: cut(&fault.text),
+                reason: fault.reason.as_str_name().to_owned(),
+                localized_message: None,
+            };
+            details.set_bad_request(faults.iter().take(MAX_FAULTS).map(violation).collect::<Vec<_>>());
+        }
+        let mut message = cut(&first.line());
+        if faults.len() > 1 {
+            message.push_str(&format!(" (and {} more)", faults.len() - 1));
+        }
+        Status::with_error_details(first.code, message, details)
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}

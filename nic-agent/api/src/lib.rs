@@ -1,0 +1,33 @@
+//! The gRPC services of nic.v1: one file a service, and conversion only.
+//!
+//! What a service needs from the rest of nic-agent stands in the traits of [`seam`]: the
+//! [`Configuration`] (the store) and the [`Datapath`] (the link). [`routes`] makes the services,
+//! health and reflection included; [`serve`] serves them behind a door, where every call is authorised
+//! and audited ([`auth`]).
+//!
+//! **May know:** nic.v1, resources (`nic-model`), policy (`nic-policy`). **May not know:** the store, the
+//! link, where sockets are. It decides nothing: what is valid is `nic-model`'s word, what happens to
+//! packets the datapath's.
+
+#![forbid(unsafe_code)]
+
+pub mod auth;
+mod condition;
+mod convert;
+mod core;
+mod diff;
+mod failure;
+mod page;
+pub mod seam;
+mod server;
+mod services;
+
+pub use auth::{Peer, Role};
+pub use seam::{
+    CommitError, Committed, Configuration, Datapath, DatapathError, DatapathView, Packet, RequestKey,
+    TraceResult,
+};
+pub use server::{ServeError, routes, serve};
+
+/// The `domain` of nic.v1's errors in `google.rpc.ErrorInfo`.
+pub const ERROR_DOMAIN: &str = "nic.v1";

@@ -1,0 +1,153 @@
+//! What the services need from the rest of nic-agent.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use nic_flow::{FlowKey, PortId};
+use nic_model::{Change, Rejection, State, Transaction};
+use nic_policy::{CapabilityTable, Device, FlowView, Revision, Stats, Trace};
+
+/// The durable configuration.
+#[tonic::async_trait]
+pub trait Configuration: Send + Sync + 'static {
+    /// Names the store for good.
+    fn store_uuid(&self) -> u128;
+
+    /// The state now.
+    fn state(&self) -> Arc<State>;
+
+    /// Does a transaction durably, or nothing. With a key, a repeated request gets the first answer.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn submit(
+        &self,
+        transaction: Transaction,
+        key: Option<RequestKey>,
+    ) -> Result<Committed, CommitError>;
+}
+
+/// What makes a request the same as an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    /// The number of the UUID that the client sent.
+    pub id: u128,
+    /// All of the request.
+    pub content: Vec<u8>,
+}
+
+/// A transaction that is durable.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The revision that it made, or the current one if it changed nothing.
+    pub revision: Revision,
+    /// What happened to each resource, as in [`nic_model::Outcome`].
+    pub changes: Arc<[Change]>,
+}
+
+/// Why a transaction was not done.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// It is invalid.
+    #[error("{0}")]
+    Rejected(Rejection),
+    /// The request id was used with other content.
+    #[error("the request id was used before, with other content")]
+    RequestIdReused,
+    /// The disk is full.
+    #[error("the store's disk is full")]
+    Full,
+    /// The store cannot write now; why.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The datapath.
+#[tonic::async_trait]
+pub trait Datapath: Send + Sync + 'static {
+    /// What is known of it now.
+    fn view(&self) -> DatapathView;
+
+    /// Follows a packet through the policy in force.
+    ///
+    /// # Errors
+    /// The datapath is away, or cannot read the packet.
+    async fn trace(&self, packet: Packet) -> Result<TraceResult, DatapathError>;
+
+    /// The flow table, or what of it entered by one port.
+    ///
+    /// # Errors
+    /// The datapath is away.
+    async fn flows(&self, in_port: Option<PortId>) -> Result<Vec<FlowView>, DatapathError>;
+
+    /// Removes those flows and returns how many there were.
+    ///
+    /// # Errors
+    /// The datapath is away.
+    async fn flush(&self, in_port: Option<PortId>) -> Result<u64, DatapathError>;
+
+    /// All counters.
+    ///
+    /// # Errors
+    /// The datapath is away.
+    async fn stats(&self) -> Result<Stats, DatapathError>;
+
+    /// What the card can do.
+    ///
+    /// # Errors
+    /// The datapath is away.
+    async fn capabilities(&self) -> Result<CapabilityTable, DatapathError>;
+}
+
+/// What is known of the datapath.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DatapathView {
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Since when it is, or is not.
+    pub since: Option<SystemTime>,
+    /// Its version, once known.
+    pub version: String,
+    /// The schema that both ends speak, once known.
+    pub schema_version: u32,
+    /// The newest revision that it accepted.
+    pub accepted: Revision,
+    /// The newest revision that is applied: no stale flow, no stale rule is left.
+    pub applied: Revision,
+    /// Why it is not connected, or why it refused the newest policy.
+    pub error: Option<String>,
+    /// The devices that it drives.
+    pub devices: Vec<Device>,
+}
+
+/// A packet to trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packet {
+    /// A frame that enters by a port.
+    Frame(PortId, Vec<u8>),
+    /// A key, its ingress port included.
+    Key(FlowKey),
+}
+
+/// What became of a traced packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceResult {
+    /// The policy that decided.
+    pub revision: Revision,
+    /// Its way.
+    pub trace: Trace,
+}
+
+/// Why the datapath gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DatapathError {
+    /// It is not connected; why.
+    #[error("nic-datapath is not connected: {0}")]
+    Away(String),
+    /// It cannot read the packet to trace; why.
+    #[error("the packet cannot be read: {0}")]
+    Packet(String),
+    /// It refused, or its answer makes no sense; why.
+    #[error("{0}")]
+    Fault(String),
+}

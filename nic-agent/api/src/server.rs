@@ -1,0 +1,109 @@
+//! All services together, and a door to them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use nic_proto::v1::capability_service_server::CapabilityServiceServer;
+use nic_proto::v1::config_service_server::ConfigServiceServer;
+use nic_proto::v1::flow_rule_service_server::FlowRuleServiceServer;
+use nic_proto::v1::flow_service_server::FlowServiceServer;
+use nic_proto::v1::port_service_server::PortServiceServer;
+use nic_proto::v1::stats_service_server::StatsServiceServer;
+use nic_proto::v1::status_service_server::StatusServiceServer;
+use nic_proto::v1::trace_service_server::TraceServiceServer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_stream::Stream;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+use tonic_health::ServingStatus;
+
+use crate::auth::{Gate, Role};
+use crate::core::Core;
+use crate::seam::{Configuration, Datapath};
+use crate::services::{Capabilities, Config, FlowRules, Flows, Ports, Statistics, SystemState, Traces};
+
+/// Calls that one connection may have open; one more waits.
+const MAX_STREAMS: u32 = 256;
+/// A connection without a sign of life is asked for one after this time.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Why the services are not served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The reflection service does not understand the description of nic.v1.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("the transport failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// All services, with health and reflection. `version` is nic-agent's, `started` when it did.
+///
+/// # Errors
+/// The description of nic.v1 is broken.
+pub async fn routes(
+    configuration: Arc<dyn Configuration>,
+    datapath: Arc<dyn Datapath>,
+    version: String,
+    started: SystemTime,
+) -> Result<Routes, ServeError> {
+    let core = Arc::new(Core { configuration, datapath, version, started });
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(nic_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    for name in [
+        PortServiceServer::<Ports>::NAME,
+        FlowRuleServiceServer::<FlowRules>::NAME,
+        ConfigServiceServer::<Config>::NAME,
+        TraceServiceServer::<Traces>::NAME,
+        FlowServiceServer::<Flows>::NAME,
+        CapabilityServiceServer::<Capabilities>::NAME,
+        StatsServiceServer::<Statistics>::NAME,
+        StatusServiceServer::<SystemState>::NAME,
+    ] {
+        reporter.set_service_status(name, ServingStatus::Serving).await;
+    }
+    Ok(Routes::new(health)
+        .add_service(reflection)
+        .add_service(PortServiceServer::new(Ports(Arc::clone(&core))))
+        .add_service(FlowRuleServiceServer::new(FlowRules(Arc::clone(&core))))
+        .add_service(ConfigServiceServer::new(Config(Arc::clone(&core))))
+        .add_service(TraceServiceServer::new(Traces(Arc::clone(&core))))
+        .add_service(FlowServiceServer::new(Flows(Arc::clone(&core))))
+        .add_service(CapabilityServiceServer::new(Capabilities(Arc::clone(&core))))
+        .add_service(StatsServiceServer::new(Statistics(Arc::clone(&core))))
+        .add_service(StatusServiceServer::new(SystemState(core))))
+}
+
+/// Serves at one door until `shutdown` is ready and the calls under way are done. Whoever comes through
+/// this door has the role.
+///
+/// # Errors
+/// The transport failed.
+pub async fn serve<I, IO, E>(
+    routes: Routes,
+    role: Role,
+    incoming: I,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError>
+where
+    I: Stream<Item = Result<IO, E>>,
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    IO::ConnectInfo: Clone + Send + Sync + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .layer(Gate::new(role))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, shutdown)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! FlowService.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use nic_flow::text;
+use nic_model::State;
+use nic_policy::FlowView;
+use nic_proto::v1 as pb;
+use nic_proto::v1::flow_service_server::FlowService;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use crate::convert;
+use crate::core::{Core, object_name, port_name};
+use crate::failure::Failure;
+
+/// Flows in one message of a list.
+const FLOWS_A_MESSAGE: usize = 256;
+
+pub(crate) struct Flows(pub(crate) Arc<Core>);
+
+impl Flows {
+    async fn list(&self, request: &pb::ListFlowsRequest) -> Result<Vec<FlowView>, Failure> {
+        let port = self.0.device("inPort", &request.in_port)?;
+        let tier = request.tier();
+        let mut flows = self.0.datapath.flows(port).await?;
+        flows.retain(|flow| tier == pb::FlowTier::Unspecified || convert::offload(flow.offload).0 == tier);
+        Ok(flows)
+    }
+
+    async fn flush(&self, request: &pb::FlushFlowsRequest) -> Result<u64, Failure> {
+        let port = self.0.device("inPort", &request.in_port)?;
+        Ok(self.0.datapath.flush(port).await?)
+    }
+}
+
+fn flow(state: &State, flow: &FlowView) -> pb::Flow {
+    let (tier, software_reason, software_detail) = convert::offload(flow.offload);
+    let actions =
+        if flow.dropped.is_some() { String::new() } else { text::actions(&flow.actions).to_string() };
+    let port = flow.matches.key().in_port();
+    let in_port = match port_name(state, port) {
+        name if name.is_empty() => port.to_string(),
+        name => name,
+    };
+    pb::Flow {
+        r#match: flow.matches.to_string(),
+        actions,
+        tier: tier.into(),
+        packets: flow.software.packets + flow.hardware.packets,
+        bytes: flow.software.bytes + flow.hardware.bytes,
+        hardware_packets: flow.hardware.packets,
+        hardware_bytes: flow.hardware.bytes,
+        age: Some(duration(flow.age)),
+        idle: Some(duration(flow.idle)),
+        software_reason,
+        software_detail,
+        shape: flow.shape.name().to_owned(),
+        resources: flow.objects.iter().filter_map(|object| object_name(state, *object)).collect(),
+        in_port,
+        drop_reason: flow.dropped.map(|reason| reason.name().to_owned()).unwrap_or_default(),
+    }
+}
+
+fn duration(duration: std::time::Duration) -> pbjson_types::Duration {
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    pbjson_types::Duration { seconds, nanos: duration.subsec_nanos() as i32 }
+}
+
+#[tonic::async_trait]
+impl FlowService for Flows {
+    type ListFlowsStream = Pin<Box<dyn Stream<Item = Result<pb::ListFlowsResponse, Status>> + Send>>;
+
+    async fn list_flows(
+        &self,
+        request: Request<pb::ListFlowsRequest>,
+    ) -> Result<Response<Self::ListFlowsStream>, Status> {
+        let flows = self.list(request.get_ref()).await?;
+        let state = self.0.state();
+        let messages: Vec<_> = flows
+            .chunks(FLOWS_A_MESSAGE)
+            .map(|flows| {
+                Ok(pb::ListFlowsResponse { flows: flows.iter().map(|view| flow(&state, view)).collect() })
+            })
+            .collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
+    }
+
+    async fn flush_flows(
+        &self,
+        request: Request<pb::FlushFlowsRequest>,
+    ) -> Result<Response<pb::FlushFlowsResponse>, Status> {
+        let flushed = self.flush(request.get_ref()).await?;
+        Ok(Response::new(pb::FlushFlowsResponse { flushed }))
+    }
+}

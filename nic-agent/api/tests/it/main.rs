@@ -1,0 +1,8 @@
+//! The services over a real unix socket, with a real store and a datapath made up here.
+
+#![forbid(unsafe_code)]
+
+mod apply;
+mod lab;
+mod operations;
+mod resources;

@@ -1,0 +1,236 @@
+use std::time::Duration;
+
+use nic_api::{Packet, TraceResult};
+use nic_flow::seam::{ActionKind, Refusal};
+use nic_flow::{Action, ActionList, Counters, Field, FlowKey, FlowMask, Match, PortId, Shape};
+use nic_policy::capability::SoftwareReason;
+use nic_policy::{
+    Capability, CapabilityTable, DropReason, FlowRuleId, FlowView, ObjectId, Offload, PortStats, Revision,
+    Stage, Step, Trace, Verdict,
+};
+use nic_proto::v1 as pb;
+use pb::capability_service_client::CapabilityServiceClient;
+use pb::flow_service_client::FlowServiceClient;
+use pb::stats_service_client::StatsServiceClient;
+use pb::status_service_client::StatusServiceClient;
+use pb::trace_service_client::TraceServiceClient;
+use tonic::Code;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+use crate::lab::{Lab, failure};
+
+fn device(name: &str) -> PortId {
+    name.parse().expect("a device")
+}
+
+fn connect(lab: &Lab) {
+    lab.datapath.view.lock().expect("not poisoned").connected = true;
+}
+
+/// A flow from `p0` by the rule `out`, whose policy id is 3.
+fn flow(offload: Offload) -> FlowView {
+    let key = FlowKey::ZERO.with(Field::InPort, device("p0").bits().into());
+    FlowView {
+        matches: Match::new(key, Shape::Port.mask()),
+        actions: ActionList::from_slice(&[Action::Output(device("pf0vf0"))]).expect("fits"),
+        dropped: None,
+        shape: Shape::Port,
+        offload,
+        software: Counters { packets: 1, bytes: 60 },
+        hardware: Counters { packets: 9, bytes: 540 },
+        age: Duration::from_millis(1500),
+        idle: Duration::from_millis(20),
+        objects: vec![ObjectId::Port(device("p0")), ObjectId::FlowRule(FlowRuleId(3))],
+    }
+}
+
+async fn flows(lab: &Lab, request: pb::ListFlowsRequest) -> Vec<pb::Flow> {
+    let mut client = FlowServiceClient::new(lab.channel.clone());
+    let mut stream = client.list_flows(request).await.expect("listed").into_inner();
+    let mut flows = Vec::new();
+    while let Some(message) = stream.message().await.expect("a message") {
+        flows.extend(message.flows);
+    }
+    flows
+}
+
+#[tokio::test]
+async fn flows_are_listed_with_names_of_resources_and_flushed() {
+    let lab = Lab::with_ports().await;
+    lab.create_rule("out", "in_port=pf0,actions=vm1").await.expect("created");
+    connect(&lab);
+    *lab.datapath.flows.lock().expect("not poisoned") =
+        vec![flow(Offload::Hardware), flow(Offload::Software(SoftwareReason::Refused(Refusal::Full)))];
+    let all = flows(&lab, pb::ListFlowsRequest::default()).await;
+    assert_eq!(all.len(), 2);
+    let first = &all[0];
+    assert_eq!((first.packets, first.bytes, first.hardware_packets), (10, 600, 9));
+    assert_eq!((first.r#match.as_str(), first.actions.as_str()), ("in_port=p0", "output(pf0vf0)"));
+    assert_eq!(first.resources, ["ports/pf0", "flowRules/out"]);
+    assert_eq!((first.in_port.as_str(), first.tier()), ("ports/pf0", pb::FlowTier::Hardware));
+    assert_eq!(first.age, Some(pbjson_types::Duration { seconds: 1, nanos: 500_000_000 }));
+    let software =
+        pb::ListFlowsRequest { tier: pb::FlowTier::Software.into(), in_port: "ports/pf0".to_owned() };
+    let software = flows(&lab, software).await;
+    assert_eq!(software.len(), 1);
+    assert_eq!(software[0].software_reason, "card_full");
+    let mut client = FlowServiceClient::new(lab.channel.clone());
+    let elsewhere = pb::FlushFlowsRequest { in_port: "ports/vm1".to_owned() };
+    assert_eq!(client.flush_flows(elsewhere).await.expect("flushed").into_inner().flushed, 0);
+    assert_eq!(
+        client.flush_flows(pb::FlushFlowsRequest::default()).await.expect("flushed").into_inner().flushed,
+        2
+    );
+    let unknown = pb::FlushFlowsRequest { in_port: "ports/vm7".to_owned() };
+    assert_eq!(failure(client.flush_flows(unknown).await).0, Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_trace_tells_every_step_in_the_names_of_resources() {
+    let lab = Lab::with_ports().await;
+    lab.create_rule("out", "in_port=pf0,tcp,tp_dst=80,actions=vm1").await.expect("created");
+    connect(&lab);
+    let key = FlowKey::ZERO.with(Field::InPort, device("p0").bits().into());
+    let read = FlowMask::exact(Field::InPort);
+    let step = |stage, object, verdict| Step { stage, objects: vec![object], read, verdict };
+    let trace = Trace {
+        key,
+        steps: vec![
+            step(Stage::Ingress, ObjectId::Port(device("p0")), Verdict::Pass),
+            step(Stage::FlowRules, ObjectId::FlowRule(FlowRuleId(3)), Verdict::Drop(DropReason::RuleDrop)),
+        ],
+        actions: ActionList::new(),
+        read,
+        shape: Shape::Port,
+        offload: Offload::Hardware,
+        dropped: Some(DropReason::RuleDrop),
+    };
+    *lab.datapath.trace.lock().expect("not poisoned") = Some(TraceResult { revision: Revision(3), trace });
+    let mut client = TraceServiceClient::new(lab.channel.clone());
+    let key = "tcp,nw_src=10.0.0.1,tp_dst=80".to_owned();
+    let request = |packet| pb::TraceRequest { in_port: "ports/pf0".to_owned(), packet: Some(packet) };
+    let answer =
+        client.trace(request(pb::trace_request::Packet::Key(key))).await.expect("traced").into_inner();
+    assert_eq!(
+        (answer.verdict(), answer.drop_reason.as_str()),
+        (pb::trace_response::Verdict::Drop, "flow_rules.drop")
+    );
+    assert_eq!(answer.steps[0].resources, ["ports/pf0"]);
+    assert_eq!(
+        (answer.steps[1].stage.as_str(), answer.steps[1].resources[0].as_str()),
+        ("flow_rules", "flowRules/out")
+    );
+    assert_eq!(
+        (answer.mask.as_str(), answer.megaflow.as_str(), answer.shape.as_str()),
+        ("in_port=p0", "in_port=p0", "port")
+    );
+    let Some(Packet::Key(key)) = lab.datapath.traced.lock().expect("not poisoned").clone() else {
+        panic!("a key")
+    };
+    assert_eq!(
+        (key.in_port(), key.get(Field::L4Dst), key.get(Field::IpSrc)),
+        (device("p0"), 80, 0x0a00_0001)
+    );
+    let bad = pb::trace_request::Packet::Key("tp_dst=80".to_owned());
+    let found = failure(client.trace(request(bad)).await);
+    assert_eq!(found.2, [("key".to_owned(), "PACKET_INVALID".to_owned())]);
+    let nothing = pb::TraceRequest { in_port: "ports/pf0".to_owned(), packet: None };
+    assert_eq!(failure(client.trace(nothing).await).2, [("packet".to_owned(), "FIELD_REQUIRED".to_owned())]);
+}
+
+#[tokio::test]
+async fn without_the_datapath_its_questions_are_unavailable_and_the_status_says_why() {
+    let lab = Lab::with_ports().await;
+    lab.datapath.view.lock().expect("not poisoned").error = Some("no such socket".to_owned());
+    let unavailable = (Code::Unavailable, "DATAPATH_UNAVAILABLE".to_owned(), vec![]);
+    let channel = || lab.channel.clone();
+    assert_eq!(
+        failure(StatsServiceClient::new(channel()).get_stats(pb::GetStatsRequest {}).await),
+        unavailable
+    );
+    let capabilities =
+        CapabilityServiceClient::new(channel()).get_capabilities(pb::GetCapabilitiesRequest {}).await;
+    assert_eq!(failure(capabilities), unavailable);
+    let flows = FlowServiceClient::new(channel()).flush_flows(pb::FlushFlowsRequest::default()).await;
+    assert_eq!(failure(flows), unavailable);
+    let status = StatusServiceClient::new(channel())
+        .get_status(pb::GetStatusRequest {})
+        .await
+        .expect("answers")
+        .into_inner();
+    assert_eq!((status.version.as_str(), status.revision, status.applied_revision), ("1.2.3", 2, 0));
+    let datapath = status.datapath.expect("a datapath");
+    assert_eq!((datapath.connected, datapath.last_error.as_str()), (false, "no such socket"));
+    let devices: Vec<_> =
+        status.devices.iter().map(|d| (d.device.as_str(), d.present, d.port.as_str())).collect();
+    assert_eq!(devices, [("p0", false, "ports/pf0"), ("pf0vf0", false, "ports/vm1")]);
+}
+
+#[tokio::test]
+async fn counters_and_capabilities_are_told_by_their_stable_names() {
+    let lab = Lab::with_ports().await;
+    connect(&lab);
+    {
+        let mut stats = lab.datapath.stats.lock().expect("not poisoned");
+        for (name, packets) in [("p0", 5), ("pf0vf7", 7)] {
+            let mut port = PortStats::new(device(name));
+            port.slow_path = Counters { packets, bytes: packets * 60 };
+            port.drops[DropReason::NoRule.index()] = 1;
+            stats.ports.push(port);
+        }
+        stats.flows = 3;
+        stats.stages[Stage::FlowRules.index()].dropped = 2;
+    }
+    *lab.datapath.capabilities.lock().expect("not poisoned") = CapabilityTable {
+        driver: "net_eswitch".to_owned(),
+        dpdk_version: "DPDK 22.11".to_owned(),
+        rows: vec![Capability {
+            shape: Shape::FiveTuple,
+            action: ActionKind::PushVlan,
+            ipv6: true,
+            refused: Some(Refusal::Action(ActionKind::PushVlan)),
+        }],
+    };
+    let mut client = StatsServiceClient::new(lab.channel.clone());
+    let stats = client.get_stats(pb::GetStatsRequest {}).await.expect("counted").into_inner();
+    assert_eq!((stats.ports[0].port.as_str(), stats.ports[1].port.as_str()), ("ports/pf0", ""));
+    assert_eq!(stats.slow_path.map(|sum| (sum.packets, sum.bytes)), Some((12, 720)));
+    assert_eq!(stats.drops, [pb::DropCount { reason: "flow_rules.no_match".to_owned(), packets: 2 }]);
+    assert_eq!((stats.stages[1].stage.as_str(), stats.stages[1].dropped), ("flow_rules", 2));
+    let mut client = CapabilityServiceClient::new(lab.channel.clone());
+    let table = client.get_capabilities(pb::GetCapabilitiesRequest {}).await.expect("told").into_inner();
+    let row = &table.rows[0];
+    assert_eq!(
+        (row.shape.as_str(), row.action.as_str(), row.ip_version, row.supported),
+        ("5-tuple", "push_vlan", 6, false)
+    );
+    assert!(!row.reason.is_empty());
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_on() {
+    let lab = Lab::new().await;
+    let mut health = HealthClient::new(lab.channel.clone());
+    for service in ["", "nic.v1.PortService", "nic.v1.StatusService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let answer = health.check(request).await.expect("known").into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
+    let mut reflection = ServerReflectionClient::new(lab.channel.clone());
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut stream =
+        reflection.server_reflection_info(tokio_stream::iter([request])).await.expect("answers").into_inner();
+    let answer = stream.message().await.expect("a message").and_then(|answer| answer.message_response);
+    let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("a list: {answer:?}") };
+    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    assert!(names.contains(&"nic.v1.ConfigService".to_owned()), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("datapath")), "{names:?}");
+}

@@ -1,0 +1,183 @@
+//! The store as the rest of nic-agent sees it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use nic_model::{Change, State, Transaction};
+use nic_policy::Revision;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::disk::{self, Disk, FileMedium, Medium};
+use crate::error::{OpenError, StoreId, SubmitError};
+use crate::requests::Request;
+use crate::writer::{Submission, Writer};
+
+/// Transactions that may wait; who comes then, waits to wait.
+const QUEUE: usize = 256;
+/// Commits that a subscriber may be behind before it is told to start anew.
+const BACKLOG: usize = 256;
+
+/// An open store. Dropping it finishes the transactions that wait and closes the file.
+pub struct Store {
+    id: StoreId,
+    current: watch::Receiver<Arc<State>>,
+    events: broadcast::Sender<Event>,
+    queue: Option<mpsc::Sender<Submission>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// A transaction that is on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The revision that it made, or the current one if it changed nothing.
+    pub revision: Revision,
+    /// What happened to each resource, as in [`nic_model::Outcome`].
+    pub changes: Arc<[Change]>,
+    /// True if this is the answer that an earlier request of the same id got.
+    pub replayed: bool,
+}
+
+/// A revision and what led to it.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The state before.
+    pub before: Arc<State>,
+    /// The state afterwards.
+    pub after: Arc<State>,
+    /// What leads from one to the other; some may be unchanged.
+    pub changes: Arc<[Change]>,
+}
+
+/// What a subscriber hears.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The next revision; its state before is the one that the subscriber has.
+    Commit(Arc<Commit>),
+    /// Revisions were skipped: this is the state now.
+    Reset(Arc<State>),
+}
+
+/// All changes since a state, in order.
+#[derive(Debug)]
+pub struct Subscription {
+    state: Arc<State>,
+    current: watch::Receiver<Arc<State>>,
+    events: broadcast::Receiver<Event>,
+}
+
+impl Store {
+    /// Opens the store in a file, or makes an empty one if there is no such file. Reads and checks all
+    /// of it, so it blocks.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn open(path: &Path) -> Result<Store, OpenError> {
+        let exists =
+            path.try_exists().map_err(|source| OpenError::Create { path: path.to_owned(), source })?;
+        if !exists {
+            disk::create(path)?;
+        }
+        Store::open_medium(Box::new(FileMedium(path.to_owned())))
+    }
+
+    pub(crate) fn open_medium(medium: Box<dyn Medium>) -> Result<Store, OpenError> {
+        let mut loaded = Disk::open(medium.as_ref())?;
+        let id = loaded.disk.store();
+        let (sender, current) = watch::channel(Arc::new(std::mem::take(&mut loaded.state)));
+        let (events, _) = broadcast::channel(BACKLOG);
+        let (queue, submissions) = mpsc::channel(QUEUE);
+        let writer = Writer::new(medium, loaded, sender, events.clone());
+        let writer =
+            std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(submissions));
+        let writer = writer.map_err(|error| OpenError::Unreadable(redb::Error::Io(error)))?;
+        Ok(Store { id, current, events, queue: Some(queue), writer: Some(writer) })
+    }
+
+    /// The store's name.
+    pub const fn id(&self) -> StoreId {
+        self.id
+    }
+
+    /// The state now.
+    pub fn state(&self) -> Arc<State> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Does a transaction. When this returns it is on disk, or it is refused as a whole. With a
+    /// request, a repetition gets the first answer and changes nothing, as long as it is remembered:
+    /// at least until a thousand others came.
+    ///
+    /// Should this future be dropped, the transaction is done nevertheless once it is in the queue.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn submit(
+        &self,
+        transaction: Transaction,
+        request: Option<Request>,
+    ) -> Result<Committed, SubmitError> {
+        let (answer, committed) = oneshot::channel();
+        let submission = Submission { transaction, request, answer };
+        let queue = self.queue.as_ref().ok_or(SubmitError::Closed)?;
+        queue.send(submission).await.map_err(|_| SubmitError::Closed)?;
+        committed.await.unwrap_or(Err(SubmitError::Closed))
+    }
+
+    /// The state now, and from it all changes in order.
+    pub fn subscribe(&self) -> Subscription {
+        // In this order no change falls between the two; one that is in both is left out.
+        let events = self.events.subscribe();
+        Subscription { state: self.state(), current: self.current.clone(), events }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            // The thread ends when the queue is empty; a panic in it was already reported.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Subscription {
+    /// The state that the subscriber has: the one at the start, then that of the last event.
+    pub const fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// The next change; `None` when the store is closed. May be cancelled without a loss.
+    pub async fn next(&mut self) -> Option<Event> {
+        use broadcast::error::RecvError;
+        loop {
+            match self.events.recv().await {
+                Ok(Event::Commit(commit)) if commit.after.revision() <= self.state.revision() => {}
+                Ok(Event::Reset(state)) if state.revision() <= self.state.revision() => {}
+                Ok(Event::Commit(commit)) => {
+                    self.state = Arc::clone(&commit.after);
+                    return Some(Event::Commit(commit));
+                }
+                Ok(Event::Reset(state)) => {
+                    self.state = Arc::clone(&state);
+                    return Some(Event::Reset(state));
+                }
+                Err(RecvError::Lagged(_)) => {
+                    // From the end of the queue on: what is skipped is in the current state.
+                    self.events = self.events.resubscribe();
+                    self.state = Arc::clone(&self.current.borrow());
+                    return Some(Event::Reset(Arc::clone(&self.state)));
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}

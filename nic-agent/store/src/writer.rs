@@ -1,0 +1,183 @@
+//! The one thread that writes.
+
+use std::sync::Arc;
+
+use nic_model::{Action, State, Transaction, plan};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::codec;
+use crate::disk::{Disk, Group, Loaded, Medium};
+use crate::error::{Corruption, OpenError, StoreId, SubmitError};
+use crate::requests::{Request, Requests};
+use crate::store::{Commit, Committed, Event};
+
+/// The most transactions that are written and synced as one.
+const MAX_GROUP: usize = 64;
+
+/// A transaction that waits, and who waits for it.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) transaction: Transaction,
+    pub(crate) request: Option<Request>,
+    pub(crate) answer: oneshot::Sender<Result<Committed, SubmitError>>,
+}
+
+/// The thread's own.
+pub(crate) struct Writer {
+    medium: Box<dyn Medium>,
+    store: StoreId,
+    /// `None` after an error, until the store is opened again.
+    disk: Option<Disk>,
+    state: Arc<State>,
+    requests: Requests,
+    current: watch::Sender<Arc<State>>,
+    events: broadcast::Sender<Event>,
+}
+
+/// A transaction of a group, planned but not yet on disk.
+type Planned = (oneshot::Sender<Result<Committed, SubmitError>>, Result<Committed, SubmitError>);
+
+impl Writer {
+    pub(crate) fn new(
+        medium: Box<dyn Medium>,
+        loaded: Loaded,
+        current: watch::Sender<Arc<State>>,
+        events: broadcast::Sender<Event>,
+    ) -> Writer {
+        let state = Arc::clone(&current.borrow());
+        Writer {
+            medium,
+            store: loaded.disk.store(),
+            disk: Some(loaded.disk),
+            state,
+            requests: loaded.requests,
+            current,
+            events,
+        }
+    }
+
+    /// Serves until nobody can submit any more.
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Submission>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut group = vec![first];
+            while group.len() < MAX_GROUP
+                && let Ok(next) = queue.try_recv()
+            {
+                group.push(next);
+            }
+            self.serve(group);
+        }
+    }
+
+    /// Does a group of transactions. Their answers are sent when all is on disk: even a refusal may be
+    /// due to one before it in the group.
+    fn serve(&mut self, submissions: Vec<Submission>) {
+        if let Err(error) = self.open_again() {
+            for submission in submissions {
+                answer(submission.answer, Err(error.clone()));
+            }
+            return;
+        }
+        let mut group = Group::default();
+        let mut commits = Vec::new();
+        let mut state = Arc::clone(&self.state);
+        let mut planned: Vec<Planned> = Vec::new();
+        for submission in submissions {
+            let result =
+                self.plan(&submission.transaction, submission.request, &mut state, &mut group, &mut commits);
+            planned.push((submission.answer, result));
+        }
+        match self.write(&state, &mut group) {
+            Ok(()) => {
+                self.publish(state, commits);
+                planned.into_iter().for_each(|(sender, result)| answer(sender, result));
+            }
+            Err(error) => planned.into_iter().for_each(|(sender, _)| answer(sender, Err(error.clone()))),
+        }
+    }
+
+    fn plan(
+        &mut self,
+        transaction: &Transaction,
+        request: Option<Request>,
+        state: &mut Arc<State>,
+        group: &mut Group,
+        commits: &mut Vec<Arc<Commit>>,
+    ) -> Result<Committed, SubmitError> {
+        if let Some(request) = &request {
+            let before = self.requests.answer(request).map_err(|_| SubmitError::RequestIdReused)?;
+            if let Some(before) = before {
+                return Ok(Committed { replayed: true, ..before.clone() });
+            }
+        }
+        let outcome = plan(state, transaction).map_err(SubmitError::Rejected)?;
+        let changed = !outcome.is_unchanged(state);
+        let committed = Committed {
+            revision: outcome.state.revision(),
+            changes: outcome.changes.into(),
+            replayed: false,
+        };
+        if changed {
+            let after = Arc::new(outcome.state);
+            let before = std::mem::replace(state, Arc::clone(&after));
+            let touched = committed.changes.iter().filter(|change| change.action() != Action::Unchanged);
+            group.changes.extend(touched.cloned());
+            commits.push(Arc::new(Commit { before, after, changes: Arc::clone(&committed.changes) }));
+        }
+        if let Some(request) = request {
+            let record = codec::encode_request(&request, &committed);
+            let age = self.requests.next_age();
+            self.requests.keep(age, request, committed.clone(), record.len());
+            group.kept.push((age, record));
+        }
+        Ok(committed)
+    }
+
+    fn write(&mut self, state: &State, group: &mut Group) -> Result<(), SubmitError> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        group.forgotten.extend(std::iter::from_fn(|| self.requests.forget()));
+        let Some(disk) = &self.disk else { return Err(SubmitError::Closed) };
+        disk.write(state, group).map_err(|error| {
+            tracing::error!(%error, "the store could not write; it is opened again before the next transaction");
+            self.disk = None;
+            error.into()
+        })
+    }
+
+    fn publish(&mut self, state: Arc<State>, commits: Vec<Arc<Commit>>) {
+        self.state = state;
+        for commit in commits {
+            self.current.send_replace(Arc::clone(&commit.after));
+            // Nobody may be listening.
+            let _ = self.events.send(Event::Commit(commit));
+        }
+    }
+
+    /// Opens the store after an error, and finds out what reached the disk.
+    fn open_again(&mut self) -> Result<(), SubmitError> {
+        if self.disk.is_some() {
+            return Ok(());
+        }
+        let loaded = Disk::open(self.medium.as_ref())?;
+        let (expected, found) = (self.state.revision().0, loaded.state.revision().0);
+        if found < expected || loaded.disk.store() != self.store {
+            return Err(OpenError::from(Corruption::Behind { expected, found }).into());
+        }
+        tracing::info!(revision = loaded.state.revision().0, "the store is open again");
+        self.disk = Some(loaded.disk);
+        self.requests = loaded.requests;
+        if loaded.state.revision() != self.state.revision() {
+            self.state = Arc::new(loaded.state);
+            self.current.send_replace(Arc::clone(&self.state));
+            let _ = self.events.send(Event::Reset(Arc::clone(&self.state)));
+        }
+        Ok(())
+    }
+}
+
+/// Whoever waited may be gone.
+fn answer(sender: oneshot::Sender<Result<Committed, SubmitError>>, result: Result<Committed, SubmitError>) {
+    let _ = sender.send(result);
+}
