@@ -1,0 +1,228 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Configures and inspects a SmartNIC through nic.v1.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// The API: unix:PATH (host-shim's socket on a host) or http://HOST:PORT.
+    #[arg(
+        long,
+        global = true,
+        env = "NICCTL_SERVER",
+        default_value = "unix:/run/host-shim/nic.sock",
+        value_name = "ADDRESS"
+    )]
+    pub server: String,
+    /// How many seconds a call may take.
+    #[arg(long, global = true, default_value = "10", value_parser = seconds, value_name = "SECONDS")]
+    pub timeout: Duration,
+    /// Tables for people, JSON or YAML for programs.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the server failed, or an error that has no code of its own
+  2  wrong command line
+  3  invalid configuration or argument; every fault is listed with its field
+  4  conflict: etag, apply set, still referenced, exists already, or out of room
+  5  not found
+  6  unavailable: no answer from the API, the card or its datapath in time
+  7  not permitted
+  8  not confirmed
+  9  accepted, but not applied within --wait";
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Tables and sentences.
+    Table,
+    /// Canonical proto-JSON.
+    Json,
+    /// The same as YAML; resources in the form that `apply` reads.
+    Yaml,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the card's resources as they stand in files.
+    Apply(Apply),
+    /// Show resources.
+    Get {
+        /// `ports`, `flowRules`, one as `ports/pf0`, or as two words: `port pf0`.
+        #[arg(required = true, num_args = 1..=2, value_name = "RESOURCE")]
+        what: Vec<String>,
+    },
+    /// Delete one resource.
+    Delete(Delete),
+    /// Show or flush the flows that carry traffic now.
+    Flows(Flows),
+    /// Show what would happen to a packet, and why.
+    Trace(Trace),
+    /// Show what this card can do in hardware, and why not.
+    Capabilities {
+        /// Only what it cannot do.
+        #[arg(long)]
+        unsupported: bool,
+    },
+    /// Show counters.
+    Stats,
+    /// Show the state of the agent and its datapath.
+    Status,
+}
+
+/// Make the card's resources as they stand in files.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// A file, a directory (its *.yaml, *.yml and *.json), or - for standard input. May be repeated.
+    #[arg(short, long = "file", required = true, value_name = "FILE|DIR|-")]
+    pub files: Vec<PathBuf>,
+    /// The apply set that these resources belong to.
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    pub apply_set: String,
+    /// Delete the members of the set that are not in the files.
+    #[arg(long)]
+    pub prune: bool,
+    /// Take resources of other sets into this one.
+    #[arg(long)]
+    pub take_over: bool,
+    /// Show the plan and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask. (Nobody is asked when standard input is not a terminal.)
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Return only when the datapath has applied the change, after at most so many seconds.
+    #[arg(
+        long,
+        value_parser = seconds,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "30",
+        value_name = "SECONDS"
+    )]
+    pub wait: Option<Duration>,
+}
+
+/// Delete one resource.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// `ports/pf0`, or as two words: `port pf0`.
+    #[arg(required = true, num_args = 1..=2, value_name = "RESOURCE")]
+    pub what: Vec<String>,
+    /// Only if it has this etag.
+    #[arg(long, default_value = "")]
+    pub etag: String,
+    /// As in apply.
+    #[arg(
+        long,
+        value_parser = seconds,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "30",
+        value_name = "SECONDS"
+    )]
+    pub wait: Option<Duration>,
+}
+
+/// Show or flush the flows that carry traffic now.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Flows {
+    /// Only flows that come in by this Port.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<String>,
+    /// Only flows that run there.
+    #[arg(long, value_enum)]
+    pub tier: Option<Tier>,
+    /// What else to do than show them.
+    #[command(subcommand)]
+    pub command: Option<FlowsCommand>,
+}
+
+/// What else to do with flows.
+#[derive(Debug, Subcommand)]
+pub enum FlowsCommand {
+    /// Remove flows; the next packet of each is translated afresh.
+    Flush {
+        /// Only flows that come in by this Port.
+        #[arg(long, value_name = "PORT")]
+        port: Option<String>,
+    },
+}
+
+/// Where a flow runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    /// In the slow path.
+    Software,
+    /// In the E-Switch.
+    Hardware,
+}
+
+/// Show what would happen to a packet, and why.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// The Port by which the packet comes in.
+    #[arg(long, value_name = "PORT")]
+    pub in_port: String,
+    /// The Ethernet frame in hexadecimal; spaces and colons are skipped.
+    #[arg(long, value_name = "HEX", value_parser = hex, conflicts_with = "key", required_unless_present = "key")]
+    pub packet: Option<Frame>,
+    /// The packet's fields in OpenFlow text form, such as tcp,nw_src=10.10.1.5,tp_dst=80.
+    #[arg(value_name = "KEY")]
+    pub key: Option<String>,
+}
+
+/// An Ethernet frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame(pub Vec<u8>);
+
+fn hex(text: &str) -> Result<Frame, String> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace() && *byte != b':').collect();
+    if !digits.len().is_multiple_of(2) {
+        return Err("an odd number of digits".into());
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    };
+    digits.chunks(2).map(byte).collect::<Option<Vec<u8>>>().map(Frame).ok_or("not hexadecimal".into())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn frames_are_read_with_or_without_separators() {
+        assert_eq!(hex("02:00 aB"), Ok(Frame(vec![2, 0, 0xab])));
+        assert!(hex("020").is_err());
+        assert!(hex("0g").is_err());
+        assert!(hex("0é").is_err());
+    }
+}

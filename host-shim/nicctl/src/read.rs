@@ -1,0 +1,176 @@
+//! `capabilities`, `stats`, `status`: one call and its table each.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use nic_proto::v1::capability_service_client::CapabilityServiceClient;
+use nic_proto::v1::stats_service_client::StatsServiceClient;
+use nic_proto::v1::status_service_client::StatusServiceClient;
+use nic_proto::v1::{
+    Capabilities, GetCapabilitiesRequest, GetStatsRequest, GetStatusRequest, Stats, SystemStatus,
+};
+
+use crate::arguments::Output;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output;
+use crate::table::{or_dash, printable, table, yes_no};
+
+/// Shows what the card can do in hardware.
+pub(crate) async fn capabilities(
+    client: &Client,
+    unsupported: bool,
+    output: Output,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut service = CapabilityServiceClient::new(client.channel());
+    let request = client.request(GetCapabilitiesRequest {});
+    let mut response = service.get_capabilities(request).await?.into_inner();
+    if unsupported {
+        response.rows.retain(|row| !row.supported);
+    }
+    output::write(out, output, &response, capabilities_text)
+}
+
+fn capabilities_text(capabilities: &Capabilities) -> String {
+    let (driver, version) = (printable(&capabilities.driver), printable(&capabilities.dpdk_version));
+    let rows = capabilities.rows.iter().map(|row| {
+        let version = format!("IPv{}", row.ip_version);
+        vec![row.shape.clone(), row.action.clone(), version, yes_no(row.supported), or_dash(&row.reason)]
+    });
+    format!("Driver {driver}, {version}\n\n")
+        + &table(&["SHAPE", "ACTION", "PACKETS", "HARDWARE", "BECAUSE"], rows)
+}
+
+/// Shows counters.
+pub(crate) async fn stats(client: &Client, output: Output, out: &mut dyn Write) -> Result<(), Failure> {
+    let request = client.request(GetStatsRequest {});
+    let response = StatsServiceClient::new(client.channel()).get_stats(request).await?.into_inner();
+    output::write(out, output, &response, stats_text)
+}
+
+fn stats_text(stats: &Stats) -> String {
+    let columns = [
+        "DEVICE",
+        "PORT",
+        "HARDWARE>",
+        "SLOW PATH>",
+        "CACHE HITS>",
+        "UPCALLS>",
+        "SENT>",
+        "DROPPED>",
+        "PRESENT",
+    ];
+    let rows = stats.ports.iter().map(|port| {
+        let drops: u64 = port.drops.iter().map(|drop| drop.packets).sum();
+        vec![
+            port.device.clone(),
+            or_dash(&port.port),
+            port.hardware_packets.to_string(),
+            port.rx_packets.to_string(),
+            port.cache_hits.to_string(),
+            port.upcalls.to_string(),
+            port.tx_packets.to_string(),
+            drops.to_string(),
+            yes_no(port.present),
+        ]
+    });
+    let mut text = format!("Packets by the port they came from (SENT: went to)\n{}\n", table(&columns, rows));
+    let slow_path = stats.slow_path.unwrap_or_default();
+    let offload = stats.offload.unwrap_or_default();
+    let cache = stats.cache.unwrap_or_default();
+    // Writing to a String does not fail.
+    let _ = writeln!(
+        text,
+        "Forwarded by the E-Switch: {} of {} packets ({})",
+        offload.packets,
+        offload.packets.saturating_add(slow_path.packets),
+        share(offload.packets, slow_path.packets),
+    );
+    let _ = writeln!(
+        text,
+        "Flows: {}, of these {} in hardware; {} revalidated; cache full {} times",
+        cache.flows, offload.flows, slow_path.revalidated, cache.full
+    );
+    let _ = writeln!(
+        text,
+        "Rules: {} created, {} destroyed, {} refused",
+        offload.rules_created, offload.rules_destroyed, offload.rules_refused
+    );
+    if !stats.stages.is_empty() {
+        let rows = stats
+            .stages
+            .iter()
+            .map(|stage| vec![stage.stage.clone(), stage.passed.to_string(), stage.dropped.to_string()]);
+        let _ = write!(text, "\n{}", table(&["STAGE", "PASSED>", "DROPPED>"], rows));
+    }
+    if !stats.drops.is_empty() {
+        let rows = stats.drops.iter().map(|drop| vec![drop.reason.clone(), drop.packets.to_string()]);
+        let _ = write!(text, "\n{}", table(&["DROPPED BECAUSE", "PACKETS>"], rows));
+    }
+    text
+}
+
+/// The share that the E-Switch has in all packets.
+fn share(hardware: u64, software: u64) -> String {
+    let all = u128::from(hardware) + u128::from(software);
+    match (u128::from(hardware) * 100_000).checked_div(all) {
+        // Cut off, not rounded: 100 % means all of them.
+        Some(thousandths) => format!("{}.{:03} %", thousandths / 1000, thousandths % 1000),
+        None => "no packets yet".into(),
+    }
+}
+
+/// Shows the state of the agent and its datapath.
+pub(crate) async fn status(client: &Client, output: Output, out: &mut dyn Write) -> Result<(), Failure> {
+    let request = client.request(GetStatusRequest {});
+    let response = StatusServiceClient::new(client.channel()).get_status(request).await?.into_inner();
+    output::write(out, output, &response, status_text)
+}
+
+fn status_text(status: &SystemStatus) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{name:<10} {}", printable(value));
+    };
+    let datapath = status.datapath.clone().unwrap_or_default();
+    line("Agent", &format!("version {}, store {}", status.version, or_dash(&status.store_uuid)));
+    let applied = if status.applied_revision >= status.revision {
+        "applied".into()
+    } else {
+        format!("applied up to {}", status.applied_revision)
+    };
+    line("Revision", &format!("{}, {applied}", status.revision));
+    let connected = if datapath.connected { "connected" } else { "not connected" };
+    line(
+        "Datapath",
+        &format!(
+            "{connected}, version {}, schema {}, policy revision {}",
+            or_dash(&datapath.version),
+            datapath.schema_version,
+            datapath.policy_revision
+        ),
+    );
+    if !datapath.last_error.is_empty() {
+        line("", &datapath.last_error);
+    }
+    let rows = status.devices.iter().map(|device| {
+        let link = if device.link_up { "up" } else { "down" };
+        vec![device.device.clone(), yes_no(device.present), link.into(), or_dash(&device.port)]
+    });
+    text + "\n" + &table(&["DEVICE", "PRESENT", "LINK", "PORT"], rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_never_rounded_up_to_all() {
+        assert_eq!(share(0, 0), "no packets yet");
+        assert_eq!(share(999_999_999, 1), "99.999 %");
+        assert_eq!(share(1, 0), "100.000 %");
+        assert_eq!(share(u64::MAX, u64::MAX), "50.000 %");
+    }
+}
