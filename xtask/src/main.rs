@@ -3,9 +3,16 @@
 //! It knows the repository's layout and the machine it runs on. It links none of
 //! the repository's crates, so that it builds on a machine that has nothing else.
 
+#![forbid(unsafe_code)]
+
+mod cargo;
+mod demo;
+mod lint;
 mod process;
 mod setup;
+mod test;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -22,10 +29,36 @@ struct Cli {
 enum Verb {
     /// Installs all that the build, the tests and the demo need; safe to repeat
     Setup,
+    /// Formatting, clippy, rustdoc, style
+    Lint,
+    /// Sets up, lints, builds, and runs every test
+    Test {
+        /// Also what takes long: more cases, more worlds, longer fuzzing
+        #[arg(long)]
+        all: bool,
+        /// Only these parts
+        #[arg(value_enum, value_name = "PART")]
+        parts: Vec<test::Part>,
+    },
+    /// Sets up, builds, and shows two VMs and a peer talk through the card
+    Demo {
+        /// Write the figures here
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Leave the lab running, and print commands to play with
+        #[arg(long)]
+        keep: bool,
+        /// Remove what demos and tests left behind that were killed, and labs that were kept
+        #[arg(long, conflicts_with_all = ["json", "keep"])]
+        clean: bool,
+    },
 }
 
 fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Setup => setup::main(),
+        Verb::Lint => lint::main(),
+        Verb::Test { all, parts } => test::main(all, &parts),
+        Verb::Demo { json, keep, clean } => demo::main(json, keep, clean),
     }
 }

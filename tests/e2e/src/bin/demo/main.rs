@@ -1,0 +1,104 @@
+//! `demo`: two VMs and a peer talk through the card, told with figures. `cargo xtask demo` builds all
+//! that is needed and starts it as root. The exit status says whether the story held.
+//!
+//! It knows what the library of this crate knows.
+
+#![forbid(unsafe_code)]
+
+mod acts;
+mod story;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use e2e::{Lab, LabError, Node, Options, netns, sweep};
+
+use story::Story;
+
+/// Shows two VMs and a peer talk through the card.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Write the figures here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Leave the lab running, and print commands to play with.
+    #[arg(long)]
+    keep: bool,
+    /// Remove what demos and tests left behind that were killed, and labs that were kept; no story.
+    #[arg(long)]
+    clean: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.clean {
+        let removed = sweep::abandoned();
+        println!(
+            "removed {} labs{}{}",
+            removed.len(),
+            if removed.is_empty() { "" } else { ": " },
+            removed.join(", ")
+        );
+        return ExitCode::SUCCESS;
+    }
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("\ndemo: {error}");
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool, LabError> {
+    let start = Instant::now();
+    println!("nic-agent: two VMs and a peer behind one card, without a card");
+    let options = Options { ipv6: true, neighbours: false, keep: arguments.keep, ..Options::default() };
+    let mut lab = Lab::start(options)?;
+    let mut story = Story::new();
+    let told = acts::tell(&mut lab, &mut story);
+    if told.is_err() || !story.held() {
+        println!("\n{}", lab.operators_view());
+    }
+    if arguments.keep {
+        invite(&lab);
+    }
+    told?;
+    story.figure("seconds", start.elapsed().as_secs_f64());
+    story.end(start.elapsed().as_secs_f64());
+    if let Some(file) = &arguments.json {
+        story
+            .write(file)
+            .map_err(|source| LabError::Io { what: format!("writing {}", file.display()), source })?;
+    }
+    Ok(story.held())
+}
+
+/// Commands to play with.
+fn invite(lab: &Lab) {
+    let nicctl = lab.nicctl_command(&[]);
+    let words: Vec<_> = nicctl.get_args().map(|word| word.to_string_lossy()).collect();
+    // Without what ties a program to this process.
+    let words: Vec<_> =
+        words.iter().filter(|word| !["setpriv", "--pdeathsig", "KILL", "--"].contains(&&***word)).collect();
+    let nicctl = format!("ip {}", words.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+    let exec = |node| format!("ip netns exec {}", lab.namespace(node));
+    let peer = netns::PLACES[2].ipv4();
+    println!("\nThe lab goes on. As root:");
+    println!("  alias nicctl='{nicctl}'");
+    println!("  nicctl flows; nicctl stats; nicctl status; nicctl get flowRules");
+    println!("  {} iperf3 --server --one-off --daemon", exec(Node::Wire));
+    println!("  {} iperf3 --client {peer} --time 5", exec(Node::Host1));
+    println!("  {} tcpdump -ni eth0", exec(Node::Host2));
+    println!("  less {}/nic-datapath.log", lab.folder().display());
+    println!("and at last:\n  cargo xtask demo --clean");
+}

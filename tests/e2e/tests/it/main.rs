@@ -1,0 +1,16 @@
+//! A whole card, tested as its users have it: programs, sockets, network namespaces.
+//!
+//! Needs root. One lab at a time, whatever the number of test threads. A test that fails shows what an
+//! operator would look at first.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod change;
+mod faults;
+mod figures;
+mod malformed;
+mod refusal;
+mod survival;
+mod traces;
+mod tutorial;

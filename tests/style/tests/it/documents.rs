@@ -1,0 +1,81 @@
+//! Documents: links lead somewhere, and what is promised to be listed is listed.
+
+use std::fs;
+use std::path::Path;
+
+use nic_policy::DropReason;
+
+use crate::workspace::{files, none, root};
+
+/// The operator's page of drop reasons.
+const DROPS: &str = "docs/ops/drops.md";
+
+/// Targets of a Markdown text's links, `[text](target)`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let mut fenced = false;
+    let prose = text.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fence && !fenced
+    });
+    prose.flat_map(|line| line.split("](").skip(1)).filter_map(|rest| rest.split(')').next())
+}
+
+/// The anchor that a heading gets.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn has_anchor(path: &Path, wanted: &str) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().any(|line| line.starts_with('#') && anchor(line.trim_start_matches('#')) == wanted)
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut faults = Vec::new();
+    for (path, text) in files(".md") {
+        let folder = root().join(&path).parent().expect("a file is in a folder").to_owned();
+        for link in links(&text).filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
+            let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { root().join(&path) } else { folder.join(file) };
+            let dead = !target.exists() || (!fragment.is_empty() && !has_anchor(&target, fragment));
+            if dead {
+                faults.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    none(&faults, "dead links");
+}
+
+#[test]
+fn the_first_files_of_the_house_are_there() {
+    for file in ["README.md", "LICENSE", "docs/architecture.md", "docs/glossary.md"] {
+        assert!(root().join(file).is_file(), "{file} is missing");
+    }
+}
+
+#[test]
+fn every_drop_reason_stands_on_the_operators_page() {
+    let page = fs::read_to_string(root().join(DROPS)).expect(DROPS);
+    let row = |reason: &DropReason| format!("| `{}` | {} |", reason.name(), reason.describe());
+    let missing: Vec<String> = DropReason::ALL
+        .iter()
+        .map(row)
+        .filter(|row| !page.lines().any(|line| line.starts_with(row)))
+        .collect();
+    none(&missing, &format!("rows that {DROPS} lacks"));
+    let known = |name: &str| DropReason::from_name(name).is_some();
+    let named = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let stale: Vec<String> = named.filter(|name| !known(name)).map(str::to_owned).collect();
+    none(&stale, &format!("reasons in {DROPS} that there are not"));
+}
+
+#[test]
+fn links_and_anchors_are_found_as_they_are_written() {
+    let text = "See [a](b.md), [c](d.md#e-f).\n```\n[not](one)\n```\n[g](#h)\n";
+    assert_eq!(links(text).collect::<Vec<_>>(), ["b.md", "d.md#e-f", "#h"]);
+    assert_eq!(anchor(" Who may know whom?"), "who-may-know-whom");
+}
