@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::capture::Capture;
 use dpdk::offload::Checksum;
 use dpdk::{Mbuf, Mempool, RxQueue, TxQueue};
 use nic_flow::PortId;
 use nic_flow::execute::complete_checksum;
 use nic_flow::seam::{Burst, ChecksumState, NoHeadroom, PacketBuf, PacketIo};
+
+use crate::capture::Capture;
 
 /// A packet in one DPDK buffer.
 pub(crate) struct Packet {
@@ -80,8 +81,9 @@ impl Io {
         Io { ids: queues.iter().map(|queue| queue.id).collect(), queues, index, pool, capture }
     }
 
-    fn queue(&mut self, port: PortId) -> Option<&mut PortQueues> {
-        self.queues.get_mut(usize::from(self.index[usize::from(port.bits())]))
+    /// A port's place in `queues`; out of its bounds if there is no such port.
+    fn place(&self, port: PortId) -> u8 {
+        self.index[usize::from(port.bits())]
     }
 
     /// The receive queues, for a worker that wants to sleep.
@@ -98,7 +100,7 @@ impl PacketIo for Io {
     }
 
     fn receive(&mut self, port: PortId, burst: &mut Burst<Packet>) -> usize {
-        let place = self.index[usize::from(port.bits())];
+        let place = self.place(port);
         let Some(queue) = self.queues.get_mut(usize::from(place)) else { return 0 };
         let mut received = dpdk::Burst::new();
         // Drivers may want room for a whole burst; a caller with less gets the packets next time.
@@ -133,7 +135,8 @@ impl PacketIo for Io {
     }
 
     fn send(&mut self, port: PortId, burst: &mut Burst<Packet>) -> usize {
-        let Some(queue) = self.queue(port) else { return 0 };
+        let place = self.place(port);
+        let Some(queue) = self.queues.get_mut(usize::from(place)) else { return 0 };
         let mut outgoing = dpdk::Burst::new();
         for mut packet in core::mem::take(burst) {
             // The slow path sends few packets: completing checksums here asks nothing of the port.

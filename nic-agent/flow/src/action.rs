@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use nic_wire::MacAddr;
+use nic_wire::{EtherType, IpProto, MacAddr};
 
 use crate::PortId;
 use crate::field::{Field, L3, L4};
@@ -62,8 +62,6 @@ pub fn outputs(actions: &[Action]) -> impl Iterator<Item = PortId> + '_ {
         _ => None,
     })
 }
-
-const TPID_CTAG: u16 = 0x8100;
 
 impl Action {
     /// Does to a key what executing the action does to the packet's headers, so that a later stage
@@ -130,22 +128,22 @@ impl Action {
 
     /// A tag with the usual protocol identifier, 0x8100.
     pub const fn push_ctag(tci: u16) -> Action {
-        Action::PushVlan { tpid: TPID_CTAG, tci }
+        Action::PushVlan { tpid: EtherType::VLAN.0, tci }
     }
 }
 
 fn has_ip(key: &FlowKey) -> bool {
-    key.l3() == L3::Ok && matches!(key.eth_type(), 0x0800 | 0x86dd)
+    key.l3() == L3::Ok && matches!(EtherType(key.eth_type()), EtherType::IPV4 | EtherType::IPV6)
 }
 
 fn rewrite_ip(key: &mut FlowKey, field: Field, ip: IpAddr) {
-    if has_ip(key) && ip.is_ipv6() == (key.eth_type() == 0x86dd) {
+    if has_ip(key) && ip.is_ipv6() == (key.eth_type() == EtherType::IPV6.0) {
         key.set(field, ip_to_bits(ip));
     }
 }
 
 fn rewrite_port(key: &mut FlowKey, field: Field, port: u16) {
-    if key.l4() == L4::Ok && matches!(key.get(Field::IpProto), 6 | 17) {
+    if key.l4() == L4::Ok && matches!(IpProto(key.get(Field::IpProto) as u8), IpProto::TCP | IpProto::UDP) {
         key.set(field, port.into());
     }
 }
