@@ -7,7 +7,14 @@ use prost::Message;
 
 /// Requests with a `google.protobuf.FieldMask`, which pbjson-types does not write as the canonical
 /// mapping has it. They travel as protobuf only, so they go without JSON.
-const WITHOUT_JSON: &[&str] = &[".nic.v1.UpdatePortRequest", ".nic.v1.UpdateFlowRuleRequest"];
+const WITHOUT_JSON: &[&str] = &[
+    ".nic.v1.UpdateBridgeRequest",
+    ".nic.v1.UpdateFdbEntryRequest",
+    ".nic.v1.UpdateFlowRuleRequest",
+    ".nic.v1.UpdatePortRequest",
+    ".nic.v1.UpdateTunnelPeerRequest",
+    ".nic.v1.UpdateVtepRequest",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=nic");

@@ -3,14 +3,20 @@
 
 /// The services whose methods are forwarded.
 pub const SERVICES: &[&str] = &[
+    "nic.v1.BridgeService",
     "nic.v1.CapabilityService",
     "nic.v1.ConfigService",
+    "nic.v1.FdbEntryService",
     "nic.v1.FlowRuleService",
     "nic.v1.FlowService",
+    "nic.v1.LearnedService",
     "nic.v1.PortService",
     "nic.v1.StatsService",
     "nic.v1.StatusService",
     "nic.v1.TraceService",
+    "nic.v1.TunnelPeerService",
+    "nic.v1.VtepService",
+    "nic.v1.WatchService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",

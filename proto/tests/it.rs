@@ -38,6 +38,7 @@ fn a_port_reads_back_from_its_canonical_json() {
             mtu: 1500,
             mac_addresses: vec!["02:00:00:00:00:01".into()],
             anti_spoof: true,
+            ..PortSpec::default()
         }),
         ..Port::default()
     };

@@ -7,7 +7,7 @@ use nic_proto::v1::change::Action;
 use nic_proto::v1::config_service_client::ConfigServiceClient;
 use nic_proto::v1::{ApplyCommit, ApplyHeader, ApplyRequest, ApplyResponse, Change, apply_request::Message};
 
-use crate::arguments::{Apply, Output};
+use crate::arguments::{self, Apply, Output};
 use crate::client::{Client, request_id};
 use crate::failure::Failure;
 use crate::files::{self, Entry};
@@ -22,9 +22,29 @@ pub(crate) async fn run(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let entries = files::read(&command.files)?;
-    let plan = send(client, &command, &entries, true).await?;
-    if command.dry_run {
-        return output::write(out, output, &plan, |plan| plan_text(&command.apply_set, &plan.changes));
+    let set = Set { name: command.apply_set, take_over: command.take_over };
+    make_so(client, &set, &command.change, &entries, output, out).await
+}
+
+/// The apply set that resources are put into.
+pub(crate) struct Set {
+    pub(crate) name: String,
+    /// Resources of other sets are taken into this one.
+    pub(crate) take_over: bool,
+}
+
+/// Shows what would change, and changes it.
+pub(crate) async fn make_so(
+    client: &Client,
+    set: &Set,
+    how: &arguments::Change,
+    entries: &[Entry],
+    output: Output,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let plan = send(client, set, how.prune, entries, true).await?;
+    if how.dry_run {
+        return output::write(out, output, &plan, |plan| plan_text(&set.name, &plan.changes));
     }
     let response = if changes(&plan) == 0 {
         output::write(out, output, &plan, |plan| {
@@ -32,8 +52,8 @@ pub(crate) async fn run(
         })?;
         plan
     } else {
-        let ask = !command.yes && io::stdin().is_terminal();
-        let text = plan_text(&command.apply_set, &plan.changes);
+        let ask = !how.yes && io::stdin().is_terminal();
+        let text = plan_text(&set.name, &plan.changes);
         if output == Output::Table {
             out.write_all(text.as_bytes())?;
             out.flush()?;
@@ -44,11 +64,11 @@ pub(crate) async fn run(
         if ask && !confirmed(&mut io::stdin().lock(), &mut io::stderr(), changes(&plan))? {
             return Err(Failure::Declined);
         }
-        let response = send(client, &command, &entries, false).await?;
+        let response = send(client, set, how.prune, entries, false).await?;
         output::write(out, output, &response, |response| done_text(&plan, response))?;
         response
     };
-    match command.wait {
+    match how.wait {
         Some(limit) => client.wait_applied(response.revision, limit).await,
         None => Ok(()),
     }
@@ -56,16 +76,17 @@ pub(crate) async fn run(
 
 async fn send(
     client: &Client,
-    command: &Apply,
+    set: &Set,
+    prune: bool,
     entries: &[Entry],
     dry_run: bool,
 ) -> Result<ApplyResponse, Failure> {
     let header = ApplyHeader {
-        apply_set: command.apply_set.clone(),
-        prune: command.prune,
+        apply_set: set.name.clone(),
+        prune,
         dry_run,
         request_id: request_id(),
-        take_over: command.take_over,
+        take_over: set.take_over,
     };
     let mut messages = vec![Message::Header(header)];
     messages.extend(entries.iter().map(|entry| Message::Resource(entry.resource.clone())));

@@ -60,12 +60,30 @@ pub enum Command {
     Apply(Apply),
     /// Show resources.
     Get {
-        /// `ports`, `flowRules`, one as `ports/pf0`, or as two words: `port pf0`.
+        /// `ports`, `bridges`, one as `ports/pf0`, or as two words: `port pf0`.
+        #[arg(required = true, num_args = 1..=2, value_name = "RESOURCE")]
+        what: Vec<String>,
+    },
+    /// Show all that is known of one resource: its spec, its conditions, and what refers to it.
+    Describe {
+        /// `ports/pf0`, or as two words: `port pf0`.
         #[arg(required = true, num_args = 1..=2, value_name = "RESOURCE")]
         what: Vec<String>,
     },
     /// Delete one resource.
     Delete(Delete),
+    /// Follow the configuration: what there is, and then every change.
+    Watch(Watch),
+    /// Turn command lines that were typed for other switches into resources.
+    Import(Import),
+    /// Show or flush the MAC addresses that bridges know.
+    Fdb(Fdb),
+    /// Show the IP addresses whose MAC addresses are known or asked for.
+    Neighbors {
+        /// Only those of this Bridge or Vtep, such as `bridges/blue`.
+        #[arg(long, value_name = "RESOURCE")]
+        network: Option<String>,
+    },
     /// Show or flush the flows that carry traffic now.
     Flows(Flows),
     /// Show what would happen to a packet, and why.
@@ -80,6 +98,93 @@ pub enum Command {
     Stats,
     /// Show the state of the agent and its datapath.
     Status,
+    /// Print a script that completes nicctl's command lines in a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Follow the configuration.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Only resources of these kinds, such as `ports`.
+    #[arg(value_name = "KIND")]
+    pub kinds: Vec<String>,
+    /// Go on behind the bookmark that this token came with, as `watch -o json` prints it.
+    #[arg(long, value_name = "TOKEN", value_parser = token)]
+    pub resume: Option<Token>,
+    /// End at the first bookmark: what there is, or what changed since the token.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// A resume token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token(pub Vec<u8>);
+
+/// In whose language command lines are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// `ovs-ofctl add-flow`, and the `ovs-vsctl` lines that add the ports.
+    OvsOfctl,
+    /// `tc filter add ... flower`, and the `ip` lines that make VXLAN devices.
+    Tc,
+}
+
+/// Turn command lines that were typed for other switches into resources.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Whose command lines they are.
+    #[arg(value_enum)]
+    pub language: Language,
+    /// A file, or - for standard input.
+    #[arg(short, long, value_name = "FILE|-")]
+    pub file: PathBuf,
+    /// Which device a name in the lines means, such as `enp6s0f1=p0` or `vm1=pf0vf0`. May be repeated.
+    #[arg(long = "device", value_name = "NAME=DEVICE", value_parser = device)]
+    pub devices: Vec<NamedDevice>,
+    /// Only print the resources, as a file that `apply` reads; no card is asked.
+    #[arg(long, conflicts_with_all = ["apply_set", "prune", "dry_run", "yes", "wait"])]
+    pub print: bool,
+    /// The apply set that these resources belong to.
+    #[arg(long, default_value = "import", value_name = "NAME")]
+    pub apply_set: String,
+    /// The plan and the change.
+    #[command(flatten)]
+    pub change: Change,
+}
+
+/// A name in imported lines, and its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedDevice {
+    /// The name.
+    pub name: String,
+    /// The device's stable name.
+    pub device: String,
+}
+
+/// Show or flush the MAC addresses that bridges know.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Fdb {
+    /// Only those of this Bridge.
+    #[arg(long, value_name = "BRIDGE")]
+    pub bridge: Option<String>,
+    /// What else to do than show them.
+    #[command(subcommand)]
+    pub command: Option<FdbCommand>,
+}
+
+/// What else to do with MAC addresses.
+#[derive(Debug, Subcommand)]
+pub enum FdbCommand {
+    /// Forget what was learned; it is learned again from the next frames.
+    Flush {
+        /// Only what this Bridge learned.
+        #[arg(long, value_name = "BRIDGE")]
+        bridge: Option<String>,
+    },
 }
 
 /// Make the card's resources as they stand in files.
@@ -91,12 +196,20 @@ pub struct Apply {
     /// The apply set that these resources belong to.
     #[arg(long, default_value = "default", value_name = "NAME")]
     pub apply_set: String,
-    /// Delete the members of the set that are not in the files.
-    #[arg(long)]
-    pub prune: bool,
     /// Take resources of other sets into this one.
     #[arg(long)]
     pub take_over: bool,
+    /// The plan and the change.
+    #[command(flatten)]
+    pub change: Change,
+}
+
+/// How a change of many resources goes.
+#[derive(Debug, Args)]
+pub struct Change {
+    /// Delete the members of the set that are not among the resources.
+    #[arg(long)]
+    pub prune: bool,
     /// Show the plan and stop.
     #[arg(long)]
     pub dry_run: bool,
@@ -188,6 +301,21 @@ pub struct Trace {
 /// An Ethernet frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame(pub Vec<u8>);
+
+fn token(text: &str) -> Result<Token, String> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text);
+    bytes.map(Token).map_err(|error| format!("not a token as watch prints it: {error}"))
+}
+
+fn device(text: &str) -> Result<NamedDevice, String> {
+    match text.split_once('=') {
+        Some((name, device)) if !name.is_empty() && !device.is_empty() => {
+            Ok(NamedDevice { name: name.to_owned(), device: device.to_owned() })
+        }
+        _ => Err("not of the form NAME=DEVICE".into()),
+    }
+}
 
 fn hex(text: &str) -> Result<Frame, String> {
     let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace() && *byte != b':').collect();

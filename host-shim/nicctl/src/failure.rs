@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::files::{Entry, ReadError};
+use crate::import::ImportError;
 
 /// Why a command was not carried out.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub enum Failure {
     Usage(String),
     /// Files could not be read, or are faulty.
     Read(ReadError),
+    /// A line that was to be imported has no equivalent.
+    Import(ImportError),
     /// There is no connection to the API.
     Connect {
         /// The address.
@@ -100,7 +103,7 @@ impl Failure {
         match self {
             Failure::Output(_) | Failure::Encode(_) | Failure::Read(ReadError::Io { .. }) => 1,
             Failure::Usage(_) => 2,
-            Failure::Read(ReadError::Faults(_) | ReadError::EmptyDirectory(_)) => 3,
+            Failure::Read(ReadError::Faults(_) | ReadError::EmptyDirectory(_)) | Failure::Import(_) => 3,
             Failure::Connect { .. } => 6,
             Failure::Declined => 8,
             Failure::NotApplied { .. } => 9,
@@ -142,6 +145,7 @@ impl fmt::Display for Failure {
                 f.write_str("error: invalid configuration")?;
                 faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
             }
+            Failure::Import(error) => write!(f, "error: {error}; nothing was changed"),
             Failure::Read(error) => write!(f, "error: {}", Chain(error)),
             Failure::Connect { server, source } => write!(f, "error: no API at {server}: {}", Chain(source)),
             Failure::Call(call) => call.fmt(f),

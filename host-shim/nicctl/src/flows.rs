@@ -85,7 +85,8 @@ pub(crate) fn why(reason: &str, detail: &str) -> String {
     if detail.is_empty() { or_dash(reason) } else { format!("{reason}: {detail}") }
 }
 
-fn time(duration: Option<&pbjson_types::Duration>) -> String {
+/// A span of time, or a dash.
+pub(crate) fn time(duration: Option<&pbjson_types::Duration>) -> String {
     let Some(duration) = duration else { return "-".into() };
     let seconds = u64::try_from(duration.seconds).unwrap_or_default();
     span(Duration::new(seconds, u32::try_from(duration.nanos).unwrap_or_default()))

@@ -11,18 +11,23 @@
 mod apply;
 pub mod arguments;
 mod client;
+mod describe;
 pub mod failure;
 pub mod files;
 mod flows;
+pub mod import;
+mod learned;
 mod output;
 mod read;
 mod resource;
 pub mod table;
 mod trace;
+mod watch;
 
 use std::io::Write;
 
 use arguments::{Arguments, Command};
+use clap::CommandFactory;
 use failure::Failure;
 
 /// Carries out one command line and writes its result to `out`.
@@ -31,15 +36,30 @@ use failure::Failure;
 /// A [`Failure`], which knows how to be told and with which exit code.
 pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let Arguments { server, timeout, output, command } = arguments;
+    // Two commands need no card.
+    match command {
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "nicctl", &mut { out });
+            return Ok(());
+        }
+        Command::Import(command) if command.print => return import::print(&command, out),
+        _ => {}
+    }
     let client = client::Client::connect(&server, timeout).await?;
     match command {
         Command::Apply(command) => apply::run(&client, command, output, out).await,
         Command::Get { what } => resource::get(&client, &what, output, out).await,
+        Command::Describe { what } => describe::run(&client, &what, output, out).await,
+        Command::Watch(command) => watch::run(&client, command, output, out).await,
+        Command::Import(command) => import::apply(&client, command, output, out).await,
+        Command::Fdb(command) => learned::fdb(&client, command, output, out).await,
+        Command::Neighbors { network } => learned::neighbors(&client, network, output, out).await,
         Command::Delete(command) => resource::delete(&client, command, output, out).await,
         Command::Flows(command) => flows::run(&client, command, output, out).await,
         Command::Trace(command) => trace::run(&client, command, output, out).await,
         Command::Capabilities { unsupported } => read::capabilities(&client, unsupported, output, out).await,
         Command::Stats => read::stats(&client, output, out).await,
         Command::Status => read::status(&client, output, out).await,
+        Command::Completion { .. } => Ok(()),
     }
 }

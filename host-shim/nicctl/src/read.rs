@@ -97,12 +97,31 @@ fn stats_text(stats: &Stats) -> String {
         "Rules: {} created, {} destroyed, {} refused",
         offload.rules_created, offload.rules_destroyed, offload.rules_refused
     );
+    if let Some(bridges) = &stats.bridges {
+        let _ = writeln!(
+            text,
+            "Bridges: {} addresses known; {} learned, {} moved, {} aged, {} refused; {} copies flooded",
+            bridges.fdb_entries,
+            bridges.learned,
+            bridges.moved,
+            bridges.aged,
+            bridges.refused,
+            bridges.flooded
+        );
+    }
+    if let Some(neighbors) = &stats.neighbors {
+        let _ = writeln!(
+            text,
+            "Neighbors: {} requests answered, {} sent",
+            neighbors.answered, neighbors.solicited
+        );
+    }
     if !stats.stages.is_empty() {
-        let rows = stats
-            .stages
-            .iter()
-            .map(|stage| vec![stage.stage.clone(), stage.passed.to_string(), stage.dropped.to_string()]);
-        let _ = write!(text, "\n{}", table(&["STAGE", "PASSED>", "DROPPED>"], rows));
+        let rows = stats.stages.iter().map(|stage| {
+            let counted = [stage.passed, stage.dropped, stage.held].map(|count| count.to_string());
+            [vec![stage.stage.clone()], counted.to_vec()].concat()
+        });
+        let _ = write!(text, "\n{}", table(&["STAGE", "PASSED>", "DROPPED>", "HELD>"], rows));
     }
     if !stats.drops.is_empty() {
         let rows = stats.drops.iter().map(|drop| vec![drop.reason.clone(), drop.packets.to_string()]);

@@ -60,9 +60,15 @@ fn trace_text(in_port: &str, trace: &TraceResponse) -> String {
     match trace.verdict() {
         Verdict::Forward => line("Verdict", &format!("forward: {}", trace.actions)),
         Verdict::Drop => line("Verdict", &format!("drop: {}", trace.drop_reason)),
+        Verdict::Local => line("Verdict", "for the datapath itself"),
+        Verdict::Wait => line("Verdict", "waits for the MAC address of a next hop"),
         Verdict::Unspecified => line("Verdict", "not said"),
     }
     line("Read", &or_dash(&trace.mask));
+    if matches!(trace.verdict(), Verdict::Local | Verdict::Wait) {
+        // Such a packet makes no flow.
+        return text;
+    }
     line("Megaflow", &format!("{} (shape {})", trace.megaflow, trace.shape));
     let tier = tier_name(trace.tier());
     if trace.tier() == FlowTier::Software {
@@ -71,4 +77,22 @@ fn trace_text(in_port: &str, trace: &TraceResponse) -> String {
         line("Runs in", tier);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_packet_that_makes_a_flow_has_a_megaflow_and_a_place_where_it_runs() {
+        for (verdict, flows) in
+            [(Verdict::Forward, true), (Verdict::Drop, true), (Verdict::Local, false), (Verdict::Wait, false)]
+        {
+            let trace = TraceResponse { verdict: verdict.into(), ..TraceResponse::default() };
+            let text = trace_text("ports/vm1", &trace);
+            let told = ["Megaflow", "Runs in"].map(|name| text.contains(name));
+            assert_eq!(told, [flows; 2], "{text}");
+            assert!(text.contains("\nRead "), "{text}");
+        }
+    }
 }

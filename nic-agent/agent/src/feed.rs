@@ -1,89 +1,53 @@
 //! Policy for the datapath: the binding of [`PolicySource`] to the store.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use nic_compile::{full, incremental};
 use nic_link::Uuid;
 use nic_link::client::PolicySource;
-use nic_model::State;
 use nic_policy::{Delta, Revision};
-use nic_store::{Commit, Event, Store, Subscription};
+use nic_store::Store;
 use tokio::sync::watch;
-
-/// Commits that are remembered. A datapath that is further behind gets the whole policy.
-const REMEMBERED: usize = 1024;
 
 /// What the store says, as policy.
 pub(crate) struct Feed {
-    store: Uuid,
-    known: Mutex<Known>,
+    store: Arc<Store>,
     newest: watch::Sender<Revision>,
 }
 
-struct Known {
-    state: Arc<State>,
-    /// The last commits without a gap, the newest last.
-    commits: VecDeque<Arc<Commit>>,
-}
-
 impl Feed {
-    /// A feed that begins at the store's state now, and the task that keeps it up to date.
-    pub(crate) fn new(store: &Store) -> (Arc<Feed>, impl Future<Output = ()> + Send + use<>) {
-        let subscription = store.subscribe();
-        let state = Arc::clone(subscription.state());
-        let newest = watch::Sender::new(state.revision());
-        let known = Mutex::new(Known { state, commits: VecDeque::new() });
-        let feed = Arc::new(Feed { store: store.id().0, known, newest });
-        (Arc::clone(&feed), follow(feed, subscription))
-    }
-
-    fn take(&self, event: Event) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::Commit(commit) => {
-                known.state = Arc::clone(&commit.after);
-                known.commits.push_back(commit);
-                if known.commits.len() > REMEMBERED {
-                    known.commits.pop_front();
-                }
+    /// A feed of the store, and the task that keeps it up to date.
+    pub(crate) fn new(store: Arc<Store>) -> (Arc<Feed>, impl Future<Output = ()> + Send + use<>) {
+        let mut subscription = store.subscribe();
+        let newest = watch::Sender::new(subscription.state().revision());
+        let feed = Arc::new(Feed { store, newest });
+        let follower = Arc::clone(&feed);
+        let follow = async move {
+            while subscription.next().await.is_some() {
+                follower.newest.send_replace(subscription.state().revision());
             }
-            Event::Reset(state) => *known = Known { state, commits: VecDeque::new() },
-        }
-        let revision = known.state.revision();
-        drop(known);
-        self.newest.send_replace(revision);
-    }
-}
-
-async fn follow(feed: Arc<Feed>, mut subscription: Subscription) {
-    while let Some(event) = subscription.next().await {
-        feed.take(event);
+        };
+        (feed, follow)
     }
 }
 
 impl PolicySource for Feed {
     fn store(&self) -> Uuid {
-        self.store
+        self.store.id().0
     }
 
     fn full(&self) -> Delta {
-        let state = Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner).state);
-        full(&state)
+        full(&self.store.state())
     }
 
     fn since(&self, revision: Revision) -> Option<Delta> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (state, commits) = (Arc::clone(&known.state), &known.commits);
-        if revision == state.revision() {
-            return Some(incremental(&state, &state, &[]));
+        let commits = self.store.changes_since(revision).ok()?;
+        let changes: Vec<_> = commits.iter().flat_map(|commit| commit.changes.iter().cloned()).collect();
+        match (commits.first(), commits.last()) {
+            (Some(first), Some(last)) => Some(incremental(&first.before, &last.after, &changes)),
+            // Nothing happened since.
+            _ => Some(Delta { revision, ..Delta::default() }),
         }
-        let first = commits.partition_point(|commit| commit.before.revision() < revision);
-        let missed: Vec<_> = commits.range(first..).cloned().collect();
-        drop(known);
-        let before = &missed.first().filter(|commit| commit.before.revision() == revision)?.before;
-        let changes: Vec<_> = missed.iter().flat_map(|commit| commit.changes.iter().cloned()).collect();
-        Some(incremental(before, &state, &changes))
     }
 
     fn newest(&self) -> watch::Receiver<Revision> {

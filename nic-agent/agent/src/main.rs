@@ -63,7 +63,7 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
 
 async fn serve(options: &Options, store: &Arc<Store>) -> Result<(), Box<dyn std::error::Error>> {
     let version = env!("CARGO_PKG_VERSION");
-    let (feed, follow) = Feed::new(store);
+    let (feed, follow) = Feed::new(Arc::clone(store));
     let link = client::Config {
         socket: options.datapath.clone(),
         adopt: options.adopt,
@@ -72,12 +72,12 @@ async fn serve(options: &Options, store: &Arc<Store>) -> Result<(), Box<dyn std:
     let (datapath, keep_in_step) = client::run(link, feed);
     tokio::spawn(follow);
     tokio::spawn(keep_in_step);
-    let configuration = Arc::new(Configured(Arc::clone(store)));
+    let (stop, stopped) = watch::channel(false);
+    let configuration = Arc::new(Configured { store: Arc::clone(store), stopped: stopped.clone() });
     let routes =
         nic_api::routes(configuration, Arc::new(Linked(datapath)), version.to_owned(), SystemTime::now())
             .await?;
 
-    let (stop, stopped) = watch::channel(false);
     let mut doors = JoinSet::new();
     let mut files = Vec::new();
     for address in &options.listen {

@@ -1,14 +1,31 @@
 //! Conditions: how far a resource has come.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use nic_flow::PortId;
-use nic_model::{FlowRuleSpec, Kind, Meta, PortSpec, State, Stored};
-use nic_policy::{Device, FlowRuleId, FlowView, ObjectId, Offload, Revision};
+use nic_model::{
+    BridgeSpec, FdbEntrySpec, FlowRuleSpec, Kind, Meta, OneSpec, PortSpec, Resource, State, Stored,
+    TunnelPeerSpec, VtepSpec,
+};
+use nic_policy::{
+    Device, FlowRuleId, FlowView, NeighborState, NeighborView, Network, ObjectId, Offload, Revision, VtepId,
+};
 use nic_proto::v1::{Condition, condition};
 
 use crate::convert::timestamp;
 use crate::seam::DatapathView;
+
+/// What the datapath is asked for before a resource of a kind is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Nothing: what it said by itself is enough.
+    Nothing,
+    /// Its flows.
+    Flows,
+    /// Its neighbours.
+    Neighbors,
+}
 
 /// What is seen of the datapath at one moment.
 pub(crate) struct Observed {
@@ -16,6 +33,8 @@ pub(crate) struct Observed {
     devices: HashMap<PortId, Device>,
     /// What became of the flows of each rule; `None` if nobody could be asked.
     flows: Option<HashMap<FlowRuleId, Tally>>,
+    /// What is known of the neighbours of tunnel endpoints, likewise.
+    neighbors: Option<HashMap<(VtepId, IpAddr), NeighborState>>,
 }
 
 /// The flows of one rule.
@@ -31,7 +50,7 @@ struct Tally {
 impl Observed {
     pub(crate) fn new(view: DatapathView) -> Observed {
         let devices = view.devices.iter().map(|device| (device.port, *device)).collect();
-        Observed { view, devices, flows: None }
+        Observed { view, devices, flows: None, neighbors: None }
     }
 
     pub(crate) fn with_flows(mut self, flows: &[FlowView]) -> Observed {
@@ -47,39 +66,67 @@ impl Observed {
         self
     }
 
+    pub(crate) fn with_neighbors(mut self, neighbors: &[NeighborView]) -> Observed {
+        let underlay = neighbors.iter().filter_map(|neighbor| match neighbor.network {
+            Network::Underlay(vtep) => Some(((vtep, neighbor.address), neighbor.state)),
+            Network::Bridge(_) => None,
+        });
+        self.neighbors = Some(underlay.collect());
+        self
+    }
+
     pub(crate) fn device(&self, port: PortId) -> Option<&Device> {
         self.devices.get(&port)
     }
 
-    pub(crate) fn of_port(&self, port: &Stored<PortSpec>) -> Vec<Condition> {
-        vec![
-            accepted(&port.meta, "Valid", "The spec is valid.".to_owned()),
-            self.present(port),
-            self.programmed(&port.meta, port.meta.changed_at),
-        ]
+    pub(crate) fn of_port(&self, state: &State, port: &Stored<PortSpec>) -> Vec<Condition> {
+        let present = self.present(Some(port.spec.device()), &port.meta);
+        vec![resolved(&port.meta), present, self.programmed(state, port)]
+    }
+
+    pub(crate) fn of_bridge(&self, state: &State, bridge: &Stored<BridgeSpec>) -> Vec<Condition> {
+        vec![resolved(&bridge.meta), self.programmed(state, bridge)]
+    }
+
+    pub(crate) fn of_vtep(&self, state: &State, vtep: &Stored<VtepSpec>) -> Vec<Condition> {
+        let present = self.present(state.device(vtep.spec.port()), &vtep.meta);
+        vec![resolved(&vtep.meta), present, self.programmed(state, vtep)]
+    }
+
+    pub(crate) fn of_tunnel_peer(&self, state: &State, peer: &Stored<TunnelPeerSpec>) -> Vec<Condition> {
+        vec![resolved(&peer.meta), self.programmed(state, peer), self.reachable(state, peer)]
+    }
+
+    pub(crate) fn of_fdb_entry(&self, state: &State, entry: &Stored<FdbEntrySpec>) -> Vec<Condition> {
+        vec![resolved(&entry.meta), self.programmed(state, entry)]
     }
 
     pub(crate) fn of_flow_rule(&self, state: &State, rule: &Stored<FlowRuleSpec>) -> Vec<Condition> {
-        let references = rule.spec.flow().references();
-        let ports = references.into_iter().filter_map(|id| state.port(id)).map(|port| port.meta.changed_at);
-        let needed = ports.fold(rule.meta.changed_at, Revision::max);
-        vec![valid(state, rule), self.programmed(&rule.meta, needed), self.offloaded(rule)]
+        vec![valid(state, rule), self.programmed(state, rule), self.offloaded(rule)]
     }
 
-    fn present(&self, port: &Stored<PortSpec>) -> Condition {
-        let device = port.spec.device();
-        let (status, reason, message) = if !self.view.connected {
-            (condition::Status::Unknown, "DatapathUnavailable", self.away())
-        } else if self.device(device).is_some() {
-            (condition::Status::True, "Present", format!("The device {device} is on this card."))
-        } else {
-            (condition::Status::False, "Absent", format!("This card has no device {device} now."))
+    /// Whether a device is there; `None` for that of a Port that is gone.
+    fn present(&self, device: Option<PortId>, meta: &Meta) -> Condition {
+        let (status, reason, message) = match device {
+            _ if !self.view.connected => (condition::Status::Unknown, "DatapathUnavailable", self.away()),
+            Some(device) if self.device(device).is_some() => {
+                (condition::Status::True, "Present", format!("The device {device} is on this card."))
+            }
+            Some(device) => {
+                (condition::Status::False, "Absent", format!("This card has no device {device} now."))
+            }
+            None => (condition::Status::False, "Absent", "The Port is gone.".to_owned()),
         };
-        new("Present", status, reason, message, &port.meta)
+        new("Present", status, reason, message, meta)
     }
 
-    /// Whether the datapath translates by a revision.
-    fn programmed(&self, meta: &Meta, needed: Revision) -> Condition {
+    /// Whether the datapath translates by a resource, and by those that it refers to, as they are now.
+    fn programmed<S: OneSpec>(&self, state: &State, stored: &Stored<S>) -> Condition {
+        let meta = &stored.meta;
+        let resource = state.get(&S::KIND.name(stored.id.clone()));
+        let references = resource.iter().flat_map(Resource::references);
+        let changes = references.filter_map(|(_, name)| Some(state.get(&name)?.meta().changed_at));
+        let needed = changes.fold(meta.changed_at, Revision::max);
         let view = &self.view;
         let (status, reason, message) = if view.connected && view.applied >= needed {
             (condition::Status::True, "Applied", format!("Revision {} is applied.", view.applied.0))
@@ -104,6 +151,39 @@ impl Observed {
             Some(Some(tally)) => tally.condition(),
         };
         new("Offloaded", status, reason, message, &rule.meta)
+    }
+
+    /// Whether the next hop towards a peer answers.
+    fn reachable(&self, state: &State, peer: &Stored<TunnelPeerSpec>) -> Condition {
+        use condition::Status::{False, True, Unknown};
+        let (status, reason, message) = match (self.next_hop(state, peer), &self.neighbors) {
+            _ if !self.view.connected => (Unknown, "DatapathUnavailable", self.away()),
+            (None, _) => {
+                let message = "The peer is outside the Vtep's network, and the Vtep has no gateway.";
+                (False, "NoRoute", message.to_owned())
+            }
+            (Some(_), None) => (Unknown, "NotAsked", "Get the peer to see its next hop.".to_owned()),
+            (Some(hop), Some(neighbors)) => match neighbors.get(&hop) {
+                None => (Unknown, "NotTried", format!("Nothing was sent to the next hop {} yet.", hop.1)),
+                Some(NeighborState::Incomplete) => {
+                    (Unknown, "Resolving", format!("The next hop {} was asked for.", hop.1))
+                }
+                Some(NeighborState::Reachable | NeighborState::Probe) => {
+                    (True, "Resolved", format!("The next hop {} answered.", hop.1))
+                }
+                Some(NeighborState::Failed) => {
+                    (False, "Unresolved", format!("The next hop {} does not answer.", hop.1))
+                }
+            },
+        };
+        new("Reachable", status, reason, message, &peer.meta)
+    }
+
+    fn next_hop(&self, state: &State, peer: &Stored<TunnelPeerSpec>) -> Option<(VtepId, IpAddr)> {
+        let vtep = state.vtep(peer.spec.vtep())?;
+        let address = peer.spec.address();
+        let hop = if vtep.spec.cidr().contains(address) { Some(address) } else { vtep.spec.gateway() };
+        hop.map(|hop| (vtep.policy_id(), hop))
     }
 
     fn away(&self) -> String {
@@ -162,9 +242,7 @@ fn camel_case(name: &str) -> &'static str {
 
 /// Accepted, with a warning where the rule overlaps another.
 fn valid(state: &State, rule: &Stored<FlowRuleSpec>) -> Condition {
-    let Some(overlap) = state.overlap(rule) else {
-        return accepted(&rule.meta, "Valid", "The spec is valid and its references resolve.".to_owned());
-    };
+    let Some(overlap) = state.overlap(rule) else { return resolved(&rule.meta) };
     let other = Kind::FlowRule.name(overlap.other);
     let winner = if overlap.other_wins { other.to_string() } else { "this one".to_owned() };
     let message = format!(
@@ -172,6 +250,11 @@ fn valid(state: &State, rule: &Stored<FlowRuleSpec>) -> Condition {
          bits decides, then the older one: {winner}."
     );
     accepted(&rule.meta, "Overlaps", message)
+}
+
+/// Accepted, of a resource that is valid or not stored at all.
+fn resolved(meta: &Meta) -> Condition {
+    accepted(meta, "Valid", "The spec is valid and its references resolve.".to_owned())
 }
 
 fn accepted(meta: &Meta, reason: &str, message: String) -> Condition {

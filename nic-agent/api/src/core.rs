@@ -10,7 +10,8 @@ use nic_proto::v1::ErrorReason;
 use prost::Message;
 use uuid::Uuid;
 
-use crate::condition::Observed;
+use crate::condition::{Asked, Observed};
+use crate::convert::name;
 use crate::failure::{Failure, Fault};
 use crate::seam::{Committed, Configuration, Datapath, RequestKey};
 
@@ -30,17 +31,24 @@ impl Core {
         self.configuration.state()
     }
 
-    /// What is seen of the datapath now, without its flows.
-    pub(crate) fn observe(&self) -> Observed {
+    /// What the datapath said by itself.
+    pub(crate) fn observe_now(&self) -> Observed {
         Observed::new(self.datapath.view())
     }
 
-    /// The same with its flows, where it can be asked.
-    pub(crate) async fn observe_flows(&self) -> Observed {
-        let observed = self.observe();
-        match self.datapath.flows(None).await {
-            Ok(flows) => observed.with_flows(&flows),
-            Err(_) => observed,
+    /// The same with what it is asked for, where it can be asked.
+    pub(crate) async fn observe(&self, asked: Asked) -> Observed {
+        let observed = self.observe_now();
+        match asked {
+            Asked::Nothing => observed,
+            Asked::Flows => match self.datapath.flows(None).await {
+                Ok(flows) => observed.with_flows(&flows),
+                Err(_) => observed,
+            },
+            Asked::Neighbors => match self.datapath.neighbors(None).await {
+                Ok(neighbors) => observed.with_neighbors(&neighbors),
+                Err(_) => observed,
+            },
         }
     }
 
@@ -89,11 +97,21 @@ impl Core {
 
 /// The name of the resource that a policy object comes from; `None` if it is gone.
 pub(crate) fn object_name(state: &State, object: ObjectId) -> Option<String> {
-    let name = match object {
-        ObjectId::Port(device) => Kind::Port.name(state.port_of_device(device)?.id.clone()),
-        ObjectId::FlowRule(id) => Kind::FlowRule.name(state.flow_rule_of_policy(id)?.id.clone()),
+    let (kind, id) = match object {
+        ObjectId::Port(device) => (Kind::Port, &state.port_of_device(device)?.id),
+        ObjectId::FlowRule(id) => (Kind::FlowRule, &state.flow_rule_of_policy(id)?.id),
+        ObjectId::Bridge(id) => (Kind::Bridge, &state.bridge_of_policy(id)?.id),
+        ObjectId::Vtep(id) => (Kind::Vtep, &state.vtep_of_policy(id)?.id),
+        ObjectId::TunnelPeer(vtep, address) => {
+            let vtep = &state.vtep_of_policy(vtep)?.id;
+            (Kind::TunnelPeer, &state.tunnel_peer_of_address(vtep, address)?.id)
+        }
+        ObjectId::FdbEntry(bridge, mac) => {
+            let bridge = &state.bridge_of_policy(bridge)?.id;
+            (Kind::FdbEntry, &state.fdb_entry_of_station(bridge, mac)?.id)
+        }
     };
-    Some(name.to_string())
+    Some(name(kind, id))
 }
 
 /// The Port of a device; empty if there is none.
@@ -144,12 +162,4 @@ impl<M: Message> EncodedLen for M {
 pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
-}
-
-/// One change's resource afterwards: what a Create or an Update answers with.
-pub(crate) fn created(committed: &Committed) -> Result<Resource, Failure> {
-    let after = committed.changes.first().and_then(|change| change.after.clone());
-    let missing =
-        || Fault::new(tonic::Code::Internal, ErrorReason::InternalFault, "the change has no resource");
-    after.ok_or_else(|| missing().into())
 }

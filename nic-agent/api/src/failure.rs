@@ -99,6 +99,9 @@ impl From<Reason> for Fault {
             }),
             Reason::NoReference(name) => argument(ErrorReason::ReferenceNotFound).with("reference", name),
             Reason::DeviceInUse(name) => argument(ErrorReason::DeviceInUse).with("resource", name),
+            Reason::InUse { by, .. } => argument(ErrorReason::FieldInUse).with("resource", by),
+            Reason::Unfit { name, .. } => argument(ErrorReason::ReferenceUnfit).with("reference", name),
+            Reason::Mtu { uplink, .. } => argument(ErrorReason::TunnelMtu).with("resource", uplink),
             Reason::Repeated { .. } => argument(ErrorReason::ResourceRepeated),
             Reason::NotFound(name) => {
                 other(Code::NotFound, ErrorReason::ResourceNotFound).with("resource", name)
@@ -163,7 +166,7 @@ impl From<DatapathError> for Failure {
     fn from(error: DatapathError) -> Failure {
         let text = error.to_string();
         match error {
-            DatapathError::Away(_) => {
+            DatapathError::Away(_) | DatapathError::TooOld(_) => {
                 Fault::new(Code::Unavailable, ErrorReason::DatapathUnavailable, text).into()
             }
             DatapathError::Packet(_) => Fault::argument(ErrorReason::PacketInvalid, "packet", text).into(),
@@ -200,4 +203,15 @@ impl From<Failure> for Status {
 
 fn cut(text: &str) -> String {
     text.chars().take(MAX_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datapath_that_is_too_old_is_unavailable_in_its_own_words() {
+        let status: Status = Failure::from(DatapathError::TooOld("it does not know this call".into())).into();
+        assert_eq!((status.code(), status.message()), (Code::Unavailable, "it does not know this call"));
+    }
 }

@@ -15,7 +15,6 @@ pub mod auth;
 mod condition;
 mod convert;
 mod core;
-mod diff;
 mod failure;
 mod page;
 pub mod seam;
@@ -24,8 +23,8 @@ mod services;
 
 pub use auth::{Peer, Role};
 pub use seam::{
-    CommitError, Committed, Configuration, Datapath, DatapathError, DatapathView, Packet, RequestKey,
-    TraceResult,
+    CommitError, Committed, Configuration, Datapath, DatapathError, DatapathView, FollowError, Followed,
+    News, RequestKey,
 };
 pub use server::{ServeError, routes, serve};
 

@@ -1,6 +1,5 @@
 //! Pages of lists: a token says where the next page begins, and whose it is.
 
-use nic_model::{Kind, ResourceId};
 use nic_proto::v1::ErrorReason;
 
 use crate::failure::{Failure, Fault};
@@ -10,53 +9,64 @@ const DEFAULT_SIZE: usize = 100;
 /// The largest page.
 const MAX_SIZE: usize = 1000;
 
-/// A place in the list of one kind of resources in one store.
+/// One list of one store, of which a token names a place.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pages {
-    pub(crate) kind: Kind,
+pub(crate) struct Pages<'a> {
+    /// Which list, with what it was filtered by.
+    pub(crate) list: &'a str,
     pub(crate) store: u128,
 }
 
-impl Pages {
-    /// How many resources a page has.
-    pub(crate) fn size(asked: u32) -> usize {
+impl Pages<'_> {
+    /// How many elements a page has.
+    fn size(asked: u32) -> usize {
         match asked as usize {
             0 => DEFAULT_SIZE,
             asked => asked.min(MAX_SIZE),
         }
     }
 
-    /// The token of the page behind a resource.
-    pub(crate) fn token(self, last: &ResourceId) -> String {
-        format!("{:08x}.{last}", self.mark(last.as_str()))
+    /// A page of what is behind a token, and the token of the next one; empty if this is the last.
+    pub(crate) fn take<T>(
+        self,
+        list: impl Iterator<Item = T>,
+        size: u32,
+        key: impl FnOnce(&T) -> String,
+    ) -> (Vec<T>, String) {
+        let size = Pages::size(size);
+        let mut page: Vec<T> = list.take(size + 1).collect();
+        let more = page.len() > size;
+        page.truncate(size);
+        let next = page.last().filter(|_| more).map(|last| self.token(&key(last)));
+        (page, next.unwrap_or_default())
     }
 
-    /// The resource that a page begins behind; `None` for the first page.
-    pub(crate) fn after(self, token: &str) -> Result<Option<ResourceId>, Failure> {
+    /// The token of the page behind an element of which this is the key.
+    fn token(self, last: &str) -> String {
+        format!("{:08x}.{last}", self.mark(last))
+    }
+
+    /// The key of the element that a page begins behind; `None` for the first page. `parse` reads a key.
+    pub(crate) fn after<T>(
+        self,
+        token: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
         if token.is_empty() {
             return Ok(None);
         }
-        let id = token.split_once('.').and_then(|(_, id)| id.parse::<ResourceId>().ok());
-        let id = id.filter(|id| self.token(id) == token);
+        let key = token.split_once('.').map(|(_, key)| key).filter(|key| self.token(key) == token);
         let foreign = || {
             let text = "it is not a token that this server gave for this list";
             Fault::argument(ErrorReason::PageTokenInvalid, "pageToken", text)
         };
-        id.map(Some).ok_or_else(|| foreign().into())
+        key.and_then(parse).map(Some).ok_or_else(|| foreign().into())
     }
 
     /// Tells tokens of other lists and stores apart (FNV-1a, 32 bits).
-    fn mark(self, id: &str) -> u32 {
+    fn mark(self, key: &str) -> u32 {
         let store = self.store.to_le_bytes();
-        let bytes = store.iter().chain(self.kind.collection().as_bytes()).chain(id.as_bytes());
+        let bytes = store.iter().chain(self.list.as_bytes()).chain(&[0]).chain(key.as_bytes());
         bytes.fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
     }
-}
-
-/// The first page's worth of a list, and whether more follows.
-pub(crate) fn take<T>(list: impl Iterator<Item = T>, size: usize) -> (Vec<T>, bool) {
-    let mut page: Vec<T> = list.take(size + 1).collect();
-    let more = page.len() > size;
-    page.truncate(size);
-    (page, more)
 }

@@ -1,11 +1,17 @@
 //! What the services need from the rest of nic-agent.
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use nic_flow::{FlowKey, PortId};
+use nic_flow::PortId;
 use nic_model::{Change, Rejection, State, Transaction};
-use nic_policy::{CapabilityTable, Device, FlowView, Revision, Stats, Trace};
+use nic_policy::{
+    BridgeId, CapabilityTable, Device, FdbView, FlowView, NeighborView, Network, Revision, Stats,
+    TracePacket, TraceReport,
+};
+use tokio_stream::Stream;
 
 /// The durable configuration.
 #[tonic::async_trait]
@@ -25,6 +31,47 @@ pub trait Configuration: Send + Sync + 'static {
         transaction: Transaction,
         key: Option<RequestKey>,
     ) -> Result<Committed, CommitError>;
+
+    /// All changes from a revision on; with `None` from now on.
+    ///
+    /// # Errors
+    /// The changes since that revision are not known.
+    fn follow(&self, from: Option<Revision>) -> Result<Followed, FollowError>;
+}
+
+/// The configuration from some revision on.
+pub struct Followed {
+    /// The state of that revision.
+    pub state: Arc<State>,
+    /// What led and leads on from it, in order, until the store is closed.
+    pub news: Pin<Box<dyn Stream<Item = News> + Send>>,
+}
+
+impl fmt::Debug for Followed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Followed").field("revision", &self.state.revision()).finish_non_exhaustive()
+    }
+}
+
+/// A later state of the configuration.
+#[derive(Debug, Clone)]
+pub struct News {
+    /// The state.
+    pub after: Arc<State>,
+    /// What leads to it from the one before; some may be unchanged. `None` if revisions in between
+    /// were skipped.
+    pub changes: Option<Arc<[Change]>>,
+}
+
+/// Why the changes since a revision cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FollowError {
+    /// They are not remembered any more.
+    #[error("the changes since then are not remembered any more")]
+    Compacted,
+    /// There was no such revision yet.
+    #[error("the store has not come to that revision")]
+    Ahead,
 }
 
 /// What makes a request the same as an earlier one.
@@ -72,7 +119,7 @@ pub trait Datapath: Send + Sync + 'static {
     ///
     /// # Errors
     /// The datapath is away, or cannot read the packet.
-    async fn trace(&self, packet: Packet) -> Result<TraceResult, DatapathError>;
+    async fn trace(&self, packet: TracePacket) -> Result<TraceReport, DatapathError>;
 
     /// The flow table, or what of it entered by one port.
     ///
@@ -85,6 +132,24 @@ pub trait Datapath: Send + Sync + 'static {
     /// # Errors
     /// The datapath is away.
     async fn flush(&self, in_port: Option<PortId>) -> Result<u64, DatapathError>;
+
+    /// The MAC addresses that bridges know, or one bridge.
+    ///
+    /// # Errors
+    /// The datapath is away.
+    async fn fdb(&self, bridge: Option<BridgeId>) -> Result<Vec<FdbView>, DatapathError>;
+
+    /// The IP addresses whose MAC addresses are known or asked for, in all networks or in one.
+    ///
+    /// # Errors
+    /// The datapath is away.
+    async fn neighbors(&self, network: Option<Network>) -> Result<Vec<NeighborView>, DatapathError>;
+
+    /// Forgets the learned MAC addresses of bridges, or of one, and returns how many there were.
+    ///
+    /// # Errors
+    /// The datapath is away.
+    async fn flush_fdb(&self, bridge: Option<BridgeId>) -> Result<u64, DatapathError>;
 
     /// All counters.
     ///
@@ -120,30 +185,15 @@ pub struct DatapathView {
     pub devices: Vec<Device>,
 }
 
-/// A packet to trace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Packet {
-    /// A frame that enters by a port.
-    Frame(PortId, Vec<u8>),
-    /// A key, its ingress port included.
-    Key(FlowKey),
-}
-
-/// What became of a traced packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceResult {
-    /// The policy that decided.
-    pub revision: Revision,
-    /// Its way.
-    pub trace: Trace,
-}
-
 /// Why the datapath gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DatapathError {
     /// It is not connected; why.
     #[error("nic-datapath is not connected: {0}")]
     Away(String),
+    /// It is of a version that cannot do this; what it does not know.
+    #[error("{0}")]
+    TooOld(String),
     /// It cannot read the packet to trace; why.
     #[error("the packet cannot be read: {0}")]
     Packet(String),

@@ -4,14 +4,20 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use nic_proto::v1::bridge_service_server::BridgeServiceServer;
 use nic_proto::v1::capability_service_server::CapabilityServiceServer;
 use nic_proto::v1::config_service_server::ConfigServiceServer;
+use nic_proto::v1::fdb_entry_service_server::FdbEntryServiceServer;
 use nic_proto::v1::flow_rule_service_server::FlowRuleServiceServer;
 use nic_proto::v1::flow_service_server::FlowServiceServer;
+use nic_proto::v1::learned_service_server::LearnedServiceServer;
 use nic_proto::v1::port_service_server::PortServiceServer;
 use nic_proto::v1::stats_service_server::StatsServiceServer;
 use nic_proto::v1::status_service_server::StatusServiceServer;
 use nic_proto::v1::trace_service_server::TraceServiceServer;
+use nic_proto::v1::tunnel_peer_service_server::TunnelPeerServiceServer;
+use nic_proto::v1::vtep_service_server::VtepServiceServer;
+use nic_proto::v1::watch_service_server::WatchServiceServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
 use tonic::server::NamedService;
@@ -23,7 +29,10 @@ use tonic_health::ServingStatus;
 use crate::auth::{Gate, Role};
 use crate::core::Core;
 use crate::seam::{Configuration, Datapath};
-use crate::services::{Capabilities, Config, FlowRules, Flows, Ports, Statistics, SystemState, Traces};
+use crate::services::{
+    Bridges, Capabilities, Config, FdbEntries, FlowRules, Flows, Learned, Ports, Statistics, SystemState,
+    Traces, TunnelPeers, Vteps, Watches,
+};
 
 /// Calls that one connection may have open; one more waits.
 const MAX_STREAMS: u32 = 256;
@@ -60,9 +69,15 @@ pub async fn routes(
     for name in [
         PortServiceServer::<Ports>::NAME,
         FlowRuleServiceServer::<FlowRules>::NAME,
+        BridgeServiceServer::<Bridges>::NAME,
+        VtepServiceServer::<Vteps>::NAME,
+        TunnelPeerServiceServer::<TunnelPeers>::NAME,
+        FdbEntryServiceServer::<FdbEntries>::NAME,
         ConfigServiceServer::<Config>::NAME,
+        WatchServiceServer::<Watches>::NAME,
         TraceServiceServer::<Traces>::NAME,
         FlowServiceServer::<Flows>::NAME,
+        LearnedServiceServer::<Learned>::NAME,
         CapabilityServiceServer::<Capabilities>::NAME,
         StatsServiceServer::<Statistics>::NAME,
         StatusServiceServer::<SystemState>::NAME,
@@ -73,9 +88,15 @@ pub async fn routes(
         .add_service(reflection)
         .add_service(PortServiceServer::new(Ports(Arc::clone(&core))))
         .add_service(FlowRuleServiceServer::new(FlowRules(Arc::clone(&core))))
+        .add_service(BridgeServiceServer::new(Bridges(Arc::clone(&core))))
+        .add_service(VtepServiceServer::new(Vteps(Arc::clone(&core))))
+        .add_service(TunnelPeerServiceServer::new(TunnelPeers(Arc::clone(&core))))
+        .add_service(FdbEntryServiceServer::new(FdbEntries(Arc::clone(&core))))
         .add_service(ConfigServiceServer::new(Config(Arc::clone(&core))))
+        .add_service(WatchServiceServer::new(Watches(Arc::clone(&core))))
         .add_service(TraceServiceServer::new(Traces(Arc::clone(&core))))
         .add_service(FlowServiceServer::new(Flows(Arc::clone(&core))))
+        .add_service(LearnedServiceServer::new(Learned(Arc::clone(&core))))
         .add_service(CapabilityServiceServer::new(Capabilities(Arc::clone(&core))))
         .add_service(StatsServiceServer::new(Statistics(Arc::clone(&core))))
         .add_service(StatusServiceServer::new(SystemState(core))))

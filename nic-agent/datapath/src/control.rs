@@ -1,24 +1,30 @@
 //! What nic-agent asks of this process: the binding of [`Backend`] to the worker.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nic_flow::extract::extract;
-use nic_flow::{PortId, Rule, Shape};
-use nic_link::convert::TraceReport;
-use nic_link::server::{Backend, InForce, TracePacket};
+use nic_flow::{MacAddr, PortId, Rule};
+use nic_link::server::{Backend, InForce};
 use nic_link::{Rejection, Uuid};
 use nic_offload::Sink;
 use nic_pipeline::Snapshot;
+use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    CapabilityTable, Delta, Device, DropReason, FlowView, Offload, Revision, SoftwareReason, Stats,
+    BridgeId, CapabilityTable, Delta, Device, DropReason, FdbView, FlowView, NeighborView, Network, Offload,
+    Revision, SoftwareReason, Stats, Trace, Verdict,
 };
+use nic_slowpath::Worker;
 use tokio::sync::{Mutex, watch};
 
+use crate::io::Io;
 use crate::worker::Commands;
 
-/// Flow slots that the worker looks at between two rounds, for a list.
-const SLOTS_A_STEP: u32 = 512;
+/// Flow slots that the worker looks at between two rounds, for a list; it traces what it finds.
+const SLOTS_A_STEP: u32 = 128;
+/// Learned addresses that the worker hands out between two rounds, for a list.
+const LEARNED_A_STEP: usize = 4096;
 
 /// A port as this module needs it.
 pub(crate) struct ControlPort {
@@ -51,8 +57,6 @@ pub(crate) struct Control {
     pub(crate) ports: Vec<ControlPort>,
     /// Names this run.
     pub(crate) instance: Uuid,
-    /// Whether flows go into the E-Switch at all.
-    pub(crate) offload: bool,
 }
 
 impl Control {
@@ -67,20 +71,21 @@ impl Control {
         });
     }
 
-    /// Where the flow of a traced packet would run: the card is asked, nothing is created.
-    fn prospect(&self, trace: &nic_policy::Trace) -> Offload {
-        if !self.offload {
-            return Offload::Software(SoftwareReason::Disabled);
-        }
-        if trace.shape == Shape::FullKey {
-            let refusal = nic_flow::seam::Refusal::Shape(trace.shape);
-            return Offload::Software(SoftwareReason::Refused(refusal));
-        }
+    /// Where the flow of a traced packet would run if it is to be tried: the card is asked, nothing is
+    /// created.
+    fn prospect(&self, trace: &Trace) -> Offload {
         let matches = nic_flow::Match::new(trace.key, trace.shape.mask());
         match self.sink.validate(&Rule { matches, actions: trace.actions.clone() }) {
             Ok(()) => Offload::Hardware,
             Err(refusal) => Offload::Software(SoftwareReason::Refused(refusal)),
         }
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Worker<Io>) -> T + Send + 'static,
+    ) -> Result<T, Rejection> {
+        self.commands.call(|worker, _| ask(worker)).await.ok_or(Rejection::ShuttingDown)
     }
 }
 
@@ -130,43 +135,80 @@ impl Backend for Control {
             TracePacket::Frame(port, frame) => extract(&frame, port),
             TracePacket::Key(key) => key,
         };
-        let snapshot = self.snapshot.lock().await.clone();
-        let trace = nic_pipeline::trace(&key, &snapshot).with_offload(Offload::Pending);
-        let held = self.commands.call(move |worker, _| worker.lookup(&key).map(|flow| flow.offload)).await;
-        let offload = held.ok_or(Rejection::ShuttingDown)?.unwrap_or_else(|| self.prospect(&trace));
-        let trace = nic_policy::Trace { offload, ..trace };
-        Ok(TraceReport { revision: snapshot.revision(), trace })
+        let told = self.ask(move |worker| {
+            (worker.snapshot().revision(), worker.trace(&key), worker.lookup(&key).is_some())
+        });
+        let (revision, mut trace, held) = told.await?;
+        let flows = matches!(trace.verdict, Verdict::Pass | Verdict::Drop(_));
+        if flows && !held && trace.offload == Offload::Pending {
+            trace.offload = self.prospect(&trace);
+        }
+        Ok(TraceReport { revision, trace })
     }
 
     async fn flows(&self, in_port: Option<PortId>) -> Result<Vec<FlowView>, Rejection> {
         let mut views = Vec::new();
         let mut slot = Some(0);
         while let Some(from) = slot {
-            let step = move |worker: &mut nic_slowpath::Worker<_>, _| {
+            let step = move |worker: &mut Worker<Io>| {
                 let mut views = Vec::new();
                 let next = worker.flows_from(from, SLOTS_A_STEP, |flow| {
                     if in_port.is_none_or(|port| flow.matches.key().in_port() == port) {
-                        views.push(flow);
+                        views.push(describe(flow, worker));
                     }
                 });
                 (views, next)
             };
-            let (some, next) = self.commands.call(step).await.ok_or(Rejection::ShuttingDown)?;
+            let (some, next) = self.ask(step).await?;
             views.extend(some);
             slot = next;
         }
-        let snapshot = self.snapshot.lock().await.clone();
-        Ok(views.into_iter().map(|view| describe(view, &snapshot)).collect())
+        Ok(views)
     }
 
     async fn flush(&self, in_port: Option<PortId>) -> Result<u64, Rejection> {
-        let flushed = self.commands.call(move |worker, _| worker.flush(in_port)).await;
-        flushed.ok_or(Rejection::ShuttingDown)
+        self.ask(move |worker| worker.flush(in_port)).await
+    }
+
+    async fn fdb(&self, bridge: Option<BridgeId>) -> Result<Vec<FdbView>, Rejection> {
+        let mut entries: Vec<FdbView> = Vec::new();
+        // Entries come by bridge: one bridge's begin behind the last possible of the bridge before.
+        let mut after =
+            bridge.and_then(|BridgeId(id)| Some((BridgeId(id.checked_sub(1)?), MacAddr([0xff; 6]))));
+        loop {
+            let some = self.ask(move |worker| worker.fdb(after, LEARNED_A_STEP)).await?;
+            after = some.last().map(|entry| (entry.bridge, entry.mac));
+            let more = some.len() == LEARNED_A_STEP;
+            let wanted = |entry: &FdbView| bridge.is_none_or(|bridge| entry.bridge == bridge);
+            let before = entries.len();
+            entries.extend(some.into_iter().filter(wanted));
+            if !more || entries.len() - before < LEARNED_A_STEP {
+                return Ok(entries);
+            }
+        }
+    }
+
+    async fn neighbors(&self, network: Option<Network>) -> Result<Vec<NeighborView>, Rejection> {
+        let mut neighbors: Vec<NeighborView> = Vec::new();
+        let mut after: Option<(Network, IpAddr)> = None;
+        loop {
+            let some = self.ask(move |worker| worker.neighbors(after, LEARNED_A_STEP)).await?;
+            after = some.last().map(|neighbor| (neighbor.network, neighbor.address));
+            let more = some.len() == LEARNED_A_STEP;
+            let wanted = |neighbor: &NeighborView| network.is_none_or(|network| neighbor.network == network);
+            neighbors.extend(some.into_iter().filter(wanted));
+            if !more {
+                return Ok(neighbors);
+            }
+        }
+    }
+
+    async fn flush_fdb(&self, bridge: Option<BridgeId>) -> Result<u64, Rejection> {
+        self.ask(move |worker| worker.flush_fdb(bridge, None)).await
     }
 
     async fn stats(&self) -> Result<Stats, Rejection> {
-        let stats = self.commands.call(|worker, _| worker.stats()).await;
-        let mut stats = stats.ok_or(Rejection::ShuttingDown)?;
+        let mut stats = self.ask(|worker| worker.stats()).await?;
         let devices = self.devices.borrow().clone();
         for port in &self.ports {
             let Some(told) = stats.ports.iter_mut().find(|told| told.port == port.id) else { continue };
@@ -177,6 +219,7 @@ impl Backend for Control {
                 lost[DropReason::ReceiveMissed.index()] += card.rx_missed;
                 lost[DropReason::ReceiveNoBuffer.index()] += card.rx_no_mbuf;
                 lost[DropReason::ReceiveError.index()] += card.rx_errors;
+                lost[DropReason::TransmitError.index()] += card.tx_errors;
             }
         }
         Ok(stats)
@@ -184,9 +227,9 @@ impl Backend for Control {
 }
 
 /// A flow with the objects that a packet of it meets.
-fn describe(view: nic_slowpath::FlowView, snapshot: &Snapshot) -> FlowView {
+fn describe(view: nic_slowpath::FlowView, worker: &Worker<Io>) -> FlowView {
     let mut objects = Vec::new();
-    for step in nic_pipeline::trace(view.matches.key(), snapshot).steps {
+    for step in worker.trace(view.matches.key()).steps {
         for object in step.objects {
             if !objects.contains(&object) {
                 objects.push(object);

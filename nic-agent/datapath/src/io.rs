@@ -40,6 +40,10 @@ impl PacketBuf for Packet {
     fn checksum(&self) -> ChecksumState {
         self.checksum
     }
+
+    fn set_checksum_complete(&mut self) {
+        self.checksum = ChecksumState::Complete;
+    }
 }
 
 /// One port's queues.
@@ -159,6 +163,12 @@ impl PacketIo for Io {
 
     fn copy(&mut self, packet: &Packet) -> Option<Packet> {
         let mbuf = packet.mbuf.copy(&self.pool)?;
-        Some(Packet { mbuf, checksum: packet.checksum })
+        // A frame that does not fit into one buffer is copied into several, and those are not ours.
+        (mbuf.segments() == 1).then_some(Packet { mbuf, checksum: packet.checksum })
+    }
+
+    fn allocate(&mut self, frame: &[u8]) -> Option<Packet> {
+        let mbuf = self.pool.packet(frame)?;
+        Some(Packet { mbuf, checksum: ChecksumState::Complete })
     }
 }

@@ -35,11 +35,10 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use dpdk::Eal;
-use nic_flow::PortId;
 use nic_link::server::InForce;
 use nic_offload::{Sink, capability};
 use nic_pipeline::Snapshot;
-use nic_policy::{Capability, CapabilityTable, Revision};
+use nic_policy::{CapabilityTable, Revision};
 use nic_process::{log, signals, socket};
 use nic_slowpath::{Config, Installer, InstallerConfig, Worker};
 use tokio::sync::{Mutex, watch};
@@ -73,7 +72,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     net_eswitch::register();
     let eal = Eal::init(&options.eal())?;
-    let switch = ports::open(&eal, options.mbufs)?;
+    let switch = ports::open(&eal, options.mbufs, &options.mtu)?;
     let Running { control, threads } = start(&eal, switch, options)?;
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -104,7 +103,7 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
     }
     let ids: Vec<_> = started.iter().map(|port| port.id).collect();
     let sink = Sink::new(proxy, started.iter().map(|port| (port.id, port.port.id())).collect());
-    let rows = try_card(&sink, &ids);
+    let rows = capability::probe(&sink);
     let capabilities = CapabilityTable { driver, dpdk_version: eal.version(), rows };
 
     let interrupts = started.iter().all(|port| port.interrupts);
@@ -154,19 +153,9 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
         sink,
         ports,
         instance: nic_link::new_uuid(),
-        offload: !options.no_offload,
     };
     control.refresh_devices();
     Ok(Running { control, threads })
-}
-
-/// Asks the card for what it can do, with rules between two of its ports.
-fn try_card(sink: &Sink, ports: &[PortId]) -> Vec<Capability> {
-    match *ports {
-        [from, to, ..] => capability::probe(sink, from, to),
-        [only] => capability::probe(sink, only, only),
-        [] => Vec::new(),
-    }
 }
 
 /// Parts what the worker needs of the ports from what the control thread needs.
@@ -195,6 +184,12 @@ fn slow_path_config(options: &Options) -> Config {
         rules: options.max_rules,
         idle_timeout: options.idle_timeout(),
         counter_staleness: options.counter_interval() * 2,
+        fdb_entries: options.max_fdb_entries,
+        neighbor_interval: Duration::from_millis(options.neighbor_interval_ms),
+        neighbor_tries: options.neighbor_tries,
+        neighbor_reachable: Duration::from_millis(options.neighbor_reachable_ms),
+        neighbor_failed: Duration::from_millis(options.neighbor_failed_ms),
+        waiting: options.max_waiting,
         ..Config::default()
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use nic_flow::PortId;
+use nic_flow::port::ParsePortError;
 
 /// Owns the card's E-Switch: forwards the first packets of flows, puts flows into the E-Switch, and
 /// serves nic.datapath.v1 to nic-agent on a unix socket. It has no network listener.
@@ -43,6 +45,11 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) busy_poll: bool,
 
+    /// Sets the MTU of a port, such as p0=1600: frames with tunnels around them are longer than those in
+    /// them. May be given more than once; other ports keep their device's.
+    #[arg(long, value_name = "PORT=OCTETS", value_parser = port_mtu)]
+    pub(crate) mtu: Vec<(PortId, u16)>,
+
     /// Packet buffers.
     #[arg(long, default_value_t = 16_383, value_name = "N", value_parser = clap::value_parser!(u32).range(1023..=1_048_575))]
     pub(crate) mbufs: u32,
@@ -63,6 +70,31 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 500, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub(crate) counter_interval_ms: u64,
 
+    /// MAC addresses that bridges learn, at most, all together.
+    #[arg(long, default_value_t = 65_536, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=4_194_304))]
+    pub(crate) max_fdb_entries: u32,
+
+    /// A tunnel's next hop that does not answer is asked again after so long, in milliseconds.
+    #[arg(long, default_value_t = 1_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub(crate) neighbor_interval_ms: u64,
+
+    /// Questions without an answer after which a next hop is given up.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub(crate) neighbor_tries: u32,
+
+    /// An answer holds for so long, in milliseconds; a next hop in use is asked again before that.
+    #[arg(long, default_value_t = 30_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=86_400_000))]
+    pub(crate) neighbor_reachable_ms: u64,
+
+    /// A next hop that was given up is not asked again for so long, in milliseconds; packets to it are
+    /// dropped meanwhile.
+    #[arg(long, default_value_t = 5_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
+    pub(crate) neighbor_failed_ms: u64,
+
+    /// Packets that wait for addresses of next hops, at most, all together; each holds a packet buffer.
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) max_waiting: u32,
+
     /// Keep every flow in software.
     #[arg(long)]
     pub(crate) no_offload: bool,
@@ -74,6 +106,22 @@ pub(crate) struct Options {
     /// Write the log as JSON, one object a line.
     #[arg(long)]
     pub(crate) log_json: bool,
+}
+
+fn port_mtu(text: &str) -> Result<(PortId, u16), MtuError> {
+    let (port, octets) = text.split_once('=').ok_or(MtuError::Form)?;
+    let octets = octets.parse().ok().filter(|octets| (68..=16_384).contains(octets));
+    Ok((port.parse()?, octets.ok_or(MtuError::Octets)?))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum MtuError {
+    #[error("it must be PORT=OCTETS")]
+    Form,
+    #[error(transparent)]
+    Port(#[from] ParsePortError),
+    #[error("an MTU is 68 to 16384")]
+    Octets,
 }
 
 impl Options {
@@ -91,7 +139,8 @@ impl Options {
     pub(crate) fn eal(&self) -> dpdk::EalArgs {
         let mut args = if self.no_hardware {
             // Ordinary memory is reserved at start, and 64 MB are not enough for the buffers.
-            let megabytes = 128 + self.mbufs / 128;
+            let longest = self.mtu.iter().map(|&(_, mtu)| u32::from(mtu)).max().unwrap_or(0);
+            let megabytes = 128 + self.mbufs / 1024 * longest.div_ceil(512).max(8);
             dpdk::EalArgs::without_hardware("nic-datapath", &self.file_prefix).memory_mb(megabytes)
         } else {
             dpdk::EalArgs::new("nic-datapath").no_telemetry().file_prefix(&self.file_prefix)
@@ -106,5 +155,25 @@ impl Options {
             args = args.arg(arg);
         }
         args
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_mtu_is_of_a_port() {
+        let uplink = PortId::uplink(0).expect("a port");
+        assert_eq!(port_mtu("p0=1600").ok(), Some((uplink, 1600)));
+        for (text, why) in [
+            ("1600", "it must be PORT=OCTETS"),
+            ("p0=", "an MTU is 68 to 16384"),
+            ("p0=67", "an MTU is 68 to 16384"),
+            ("p0=16385", "an MTU is 68 to 16384"),
+        ] {
+            assert_eq!(port_mtu(text).expect_err(text).to_string(), why);
+        }
+        assert!(matches!(port_mtu("eth0=1600"), Err(MtuError::Port(_))));
     }
 }

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use dpdk::ethdev::{Function, PortInfo, Representors, discover, representors};
 use dpdk::{DevId, Eal, Mempool, MempoolConfig, Port, PortConfig, Queues};
+use nic_flow::action::vxlan_overhead;
 use nic_flow::{MacAddr, PortId};
 use nic_policy::Device;
 
-/// Room in a buffer for what stands around an MTU: Ethernet header and two VLAN tags.
-const FRAME_OVERHEAD: u16 = 14 + 8;
+/// Room in a buffer for what stands around an MTU: Ethernet header and two VLAN tags, and the longest
+/// headers that a tunnel puts in front. A frame that came by a port of the greatest MTU goes into a tunnel
+/// and is copied there in one buffer.
+const FRAME_OVERHEAD: u16 = 14 + 8 + vxlan_overhead(true, true) as u16;
 /// The data room that DPDK's drivers expect at least.
 const MIN_DATA_ROOM: u16 = 2048;
 
@@ -53,6 +56,8 @@ pub(crate) enum OpenError {
     Mempool(#[from] dpdk::MempoolError),
     #[error(transparent)]
     Open(#[from] dpdk::ethdev::OpenError),
+    #[error("--mtu names {0}, and the E-Switch has no such port")]
+    NoPort(PortId),
     #[error("{port}: {error}")]
     Start { port: PortId, error: dpdk::ethdev::StartError },
     #[error(transparent)]
@@ -62,14 +67,20 @@ pub(crate) enum OpenError {
 }
 
 /// Finds the E-Switch among DPDK's ports and starts all its ports.
-pub(crate) fn open(eal: &Eal, mbufs: u32) -> Result<ESwitch, OpenError> {
+///
+/// `mtus` are those that ports are to have instead of their devices' own.
+pub(crate) fn open(eal: &Eal, mbufs: u32, mtus: &[(PortId, u16)]) -> Result<ESwitch, OpenError> {
     let found = identify(eal)?;
+    if let Some(&(port, _)) = mtus.iter().find(|(port, _)| !found.contains_key(port)) {
+        return Err(OpenError::NoPort(port));
+    }
+    let wanted = |id| mtus.iter().rev().find(|(port, _)| *port == id).map(|&(_, mtu)| mtu);
     let mut opened = Vec::new();
     let mut mtu = 0;
     let mut driver = String::new();
     for (&id, info) in &found {
         let port = Port::open(eal, info.id)?;
-        mtu = mtu.max(port.mtu()?);
+        mtu = mtu.max(wanted(id).map_or_else(|| port.mtu(), Ok)?);
         driver.clone_from(&info.driver);
         opened.push((id, port));
     }
@@ -81,14 +92,17 @@ pub(crate) fn open(eal: &Eal, mbufs: u32) -> Result<ESwitch, OpenError> {
     let proxy = opened.iter().find(|(_, port)| port.id() == proxy).unwrap_or(first).1.clone();
     // Some drivers want the transfer proxy started first.
     opened.sort_by_key(|(id, port)| (port.id() != proxy.id(), *id));
-    let mut ports =
-        opened.into_iter().map(|(id, port)| start(id, port, &pool)).collect::<Result<Vec<_>, _>>()?;
+    let mut ports = opened
+        .into_iter()
+        .map(|(id, port)| start(id, port, &pool, wanted(id)))
+        .collect::<Result<Vec<_>, _>>()?;
     ports.sort_by_key(|port| port.id);
     Ok(ESwitch { ports, proxy, driver, pool })
 }
 
-fn start(id: PortId, port: Port, pool: &Mempool) -> Result<Started, OpenError> {
+fn start(id: PortId, port: Port, pool: &Mempool, mtu: Option<u16>) -> Result<Started, OpenError> {
     let mut config = PortConfig::single(pool);
+    config.mtu = mtu;
     config.rx_interrupts = true;
     let (queues, interrupts) = match port.start(&config) {
         Ok(queues) => {
@@ -101,6 +115,12 @@ fn start(id: PortId, port: Port, pool: &Mempool) -> Result<Started, OpenError> {
             (port.start(&config).map_err(|error| OpenError::Start { port: id, error })?, false)
         }
     };
+    // A driver may take the MTU with the configuration, or by a call of its own, and then refuse the other.
+    if let Some(mtu) = mtu
+        && let Err(error) = port.set_mtu(mtu)
+    {
+        tracing::warn!(%id, mtu, %error, "the driver took the MTU with the configuration, or not at all");
+    }
     // What enters by a port is for whoever the policy says, not only for the port's own address.
     if let Err(error) = port.set_promiscuous(true) {
         tracing::warn!(%id, %error, "the port does not become promiscuous");

@@ -79,4 +79,4 @@ pub use ethdev::{DevId, Port, PortConfig, Queues, RxQueue, TxQueue};
 pub use flow::{FlowError, FlowRule};
 pub use lcore::RegisteredThread;
 pub use mbuf::{Mbuf, MbufError};
-pub use mempool::{Mempool, MempoolConfig, MempoolError};
+pub use mempool::{HEADROOM, Mempool, MempoolConfig, MempoolError};

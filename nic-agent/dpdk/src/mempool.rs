@@ -10,6 +10,9 @@ use crate::eal::Eal;
 use crate::errno::Errno;
 use crate::mbuf::Mbuf;
 
+/// Bytes free before a packet that was just received, made or copied.
+pub const HEADROOM: usize = dpdk_sys::SHIM_MBUF_HEADROOM as usize;
+
 /// What a pool is to be.
 #[derive(Clone, Debug)]
 pub struct MempoolConfig {
@@ -100,6 +103,14 @@ impl Mempool {
         let mbuf = unsafe { dpdk_sys::shim_pktmbuf_alloc(self.as_ptr()) };
         // SAFETY: a fresh mbuf with one reference, ours.
         NonNull::new(mbuf).map(|mbuf| unsafe { Mbuf::from_raw(mbuf) })
+    }
+
+    /// A packet of exactly these bytes, with [`HEADROOM`] before it; `None` when
+    /// the pool is exhausted or an mbuf is too small for them.
+    pub fn packet(&self, bytes: &[u8]) -> Option<Mbuf> {
+        let mut mbuf = self.alloc()?;
+        mbuf.set_data(bytes).ok()?;
+        Some(mbuf)
     }
 
     /// `count` empty mbufs behind those that the burst holds. All or none:

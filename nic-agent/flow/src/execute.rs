@@ -11,62 +11,97 @@
 //! * A UDP checksum of 0, which says that there is none, stays 0.
 //! * A later fragment has no transport checksum, and a destination that an IPv6 routing header will
 //!   replace is in none.
+//!
+//! Behind an encapsulation or a decapsulation the packet is another one: later steps rewrite the headers
+//! that are in front now.
 
+use core::fmt;
 use core::net::IpAddr;
 
 use nic_wire::checksum::{Delta, Sum};
 use nic_wire::vlan::{self, Tci};
 use nic_wire::{EtherType, IpProto, ethernet, icmpv6, ipv4, ipv6, tcp, udp};
 
-use crate::action::Action;
+use crate::action::{Action, Destination};
 use crate::extract::Headers;
 use crate::field::{Frag, L3, L4};
-use crate::port::PortId;
 use crate::seam::{ChecksumState, NoHeadroom, PacketBuf};
 
 #[cfg(test)]
 mod tests;
+mod vxlan;
+
+pub use vxlan::entropy;
+
+/// Why a list stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecuteError {
+    /// The buffer had no room for a header in front of the frame.
+    NoHeadroom,
+    /// The frame is too long for the length fields of the headers that would go in front of it.
+    TooLong,
+    /// The headers that would go in front of the frame are of IPv4 and of IPv6 at once.
+    MixedFamilies,
+}
+
+impl fmt::Display for ExecuteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExecuteError::NoHeadroom => NoHeadroom.fmt(f),
+            ExecuteError::TooLong => f.write_str("frame too long for the headers of a tunnel"),
+            ExecuteError::MixedFamilies => f.write_str("addresses of a tunnel are of two families"),
+        }
+    }
+}
+
+impl core::error::Error for ExecuteError {}
+
+impl From<NoHeadroom> for ExecuteError {
+    fn from(_: NoHeadroom) -> ExecuteError {
+        ExecuteError::NoHeadroom
+    }
+}
 
 /// Runs `actions` on `packet`; `emit` gets the packet at each output. No output: the packet is dropped.
 ///
 /// # Errors
-/// [`NoHeadroom`] if a tag did not fit; the steps from there on did not run.
+/// A header could not be put in front of the frame; the steps from there on did not run.
 pub fn execute<B: PacketBuf>(
     actions: &[Action],
     packet: &mut B,
-    mut emit: impl FnMut(PortId, &B),
-) -> Result<(), NoHeadroom> {
-    if let Some(port) = execute_to_last(actions, packet, &mut emit)? {
-        emit(port, packet);
+    mut emit: impl FnMut(Destination, &B),
+) -> Result<(), ExecuteError> {
+    if let Some(to) = execute_to_last(actions, packet, &mut emit)? {
+        emit(to, packet);
     }
     Ok(())
 }
 
-/// Runs `actions` up to the last output and returns its port, so that the owner can send the packet
+/// Runs `actions` up to the last output and returns where it goes, so that the owner can send the packet
 /// itself instead of a copy; `emit` gets the packet at each output before. `None`: no output, the packet
 /// is dropped, and is as it was.
 ///
 /// # Errors
-/// [`NoHeadroom`] if a tag did not fit; the steps from there on did not run.
+/// A header could not be put in front of the frame; the steps from there on did not run.
 pub fn execute_to_last<B: PacketBuf>(
     actions: &[Action],
     packet: &mut B,
-    mut emit: impl FnMut(PortId, &B),
-) -> Result<Option<PortId>, NoHeadroom> {
-    let last = actions.iter().rposition(|action| matches!(action, Action::Output(_)));
-    let Some((Action::Output(port), before)) = last.and_then(|at| actions[..=at].split_last()) else {
+    mut emit: impl FnMut(Destination, &B),
+) -> Result<Option<Destination>, ExecuteError> {
+    let sends = |(at, action): (usize, &Action)| action.destination().map(|to| (at, to));
+    let Some((last, to)) = actions.iter().enumerate().rev().find_map(sends) else {
         return Ok(None);
     };
     // Most lists only forward: they need not know the packet.
     let mut run = None;
-    for action in before {
-        if let Action::Output(port) = action {
-            emit(*port, packet);
+    for action in &actions[..last] {
+        if let Some(to) = action.destination() {
+            emit(to, packet);
         } else {
             run.get_or_insert_with(|| Run::new(packet)).step(action, packet)?;
         }
     }
-    Ok(Some(*port))
+    Ok(Some(to))
 }
 
 /// The headers of a packet while a list runs on it.
@@ -80,10 +115,10 @@ impl Run {
         Run { headers: Headers::parse(packet.data()), checksum: packet.checksum() }
     }
 
-    fn step<B: PacketBuf>(&mut self, action: &Action, packet: &mut B) -> Result<(), NoHeadroom> {
+    fn step<B: PacketBuf>(&mut self, action: &Action, packet: &mut B) -> Result<(), ExecuteError> {
         match *action {
             // The caller's business.
-            Action::Output(_) => {}
+            Action::Output(_) | Action::Flood(_) => {}
             Action::PushVlan { tpid, tci } => self.push_vlan(packet, EtherType(tpid), Tci(tci))?,
             Action::PopVlan => self.pop_vlan(packet),
             Action::SetVlanVid(vid) => set_tci(packet.data_mut(), |tci| tci.with_vid(vid)),
@@ -100,11 +135,14 @@ impl Run {
             }
             Action::SetIpSrc(ip) => self.set_address(packet.data_mut(), Side::Source, ip),
             Action::SetIpDst(ip) => self.set_address(packet.data_mut(), Side::Destination, ip),
-            Action::SetIpDscp(dscp) => self.set_dscp(packet.data_mut(), dscp),
+            Action::SetIpDscp(dscp) => self.set_tos(packet.data_mut(), |tos| dscp << 2 | tos & 3),
+            Action::SetIpEcn(ecn) => self.set_tos(packet.data_mut(), |tos| tos & 0xfc | ecn & 3),
             Action::SetIpTtl(ttl) => self.set_ttl(packet.data_mut(), |_| ttl),
             Action::DecIpTtl => self.set_ttl(packet.data_mut(), |ttl| ttl.saturating_sub(1)),
             Action::SetL4Src(port) => self.set_port(packet.data_mut(), Side::Source, port),
             Action::SetL4Dst(port) => self.set_port(packet.data_mut(), Side::Destination, port),
+            Action::EncapVxlan(encap) => self.encap(packet, &encap)?,
+            Action::DecapVxlan => self.decap(packet),
         }
         Ok(())
     }
@@ -214,16 +252,16 @@ impl Run {
         }
     }
 
-    fn set_dscp(&self, frame: &mut [u8], dscp: u8) {
+    fn set_tos(&self, frame: &mut [u8], change: impl FnOnce(u8) -> u8) {
         if let Some(mut ip) = self.ip_v4(frame) {
             let old = ip.tos();
-            let new = dscp << 2 | ip.ecn();
+            let new = change(old);
             ip.set_tos(new);
             // The byte is the low half of its word, so the rest of the word cancels out.
             ip.set_checksum(Delta::new().u16(old.into(), new.into()).apply(ip.checksum()));
         } else if let Some(mut ip) = self.ip_v6(frame) {
             let label = ip.flow_label();
-            ip.set_version_class_flow(dscp << 2 | ip.ecn(), label);
+            ip.set_version_class_flow(change(ip.traffic_class()), label);
         }
     }
 
@@ -316,7 +354,10 @@ fn update(headers: &Headers, frame: &mut [u8], change: impl FnOnce(u16) -> u16) 
 /// ([`ChecksumState::Partial`]), for a port that does not do so. False if the packet has no such checksum:
 /// another transport, a fragment, headers that are not whole. It is then as it was.
 pub fn complete_checksum(frame: &mut [u8]) -> bool {
-    let headers = Headers::parse(frame);
+    complete(&Headers::parse(frame), frame)
+}
+
+fn complete(headers: &Headers, frame: &mut [u8]) -> bool {
     if headers.l4 != L4::Ok || headers.frag != Frag::No {
         return false;
     }
@@ -335,6 +376,6 @@ pub fn complete_checksum(frame: &mut [u8]) -> bool {
     };
     // The field takes part with the pseudo header's sum that stands in it.
     let sum = Sum::new().bytes(&frame[headers.l4_at..end]).checksum();
-    update(&headers, frame, |_| sum);
+    update(headers, frame, |_| sum);
     true
 }

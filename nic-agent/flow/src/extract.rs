@@ -9,11 +9,13 @@
 //! * A broken chain of IPv6 extension headers leaves `l3` ok, for the fixed header is whole; `ip_proto`
 //!   is the fixed header's next header, and `l4` is malformed, for nobody can find layer 4.
 //! * The first fragment of a datagram may end before the length that its UDP header states.
+//! * A tunnel is looked into if its datagram is whole. The frame in it is parsed like any, but a tunnel
+//!   in that one is not looked for. It reaches to the end of the packet, whatever UDP's length says.
 //! * No checksum is verified.
 
 use nic_wire::{EtherType, IpProto, arp, icmpv4, icmpv6, ipv4, ipv6, tcp, udp};
 
-use crate::field::{Field, L3, L4};
+use crate::field::{Field, L3, L4, Tunnel};
 use crate::key::{FlowKey, mac_to_bits};
 use crate::port::PortId;
 
@@ -23,24 +25,49 @@ pub(crate) mod spec;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use headers::Headers;
+pub(crate) use headers::{Headers, Inside};
 
 /// The key of a frame that entered by `in_port`.
 #[must_use]
 pub fn extract(frame: &[u8], in_port: PortId) -> FlowKey {
     let headers = Headers::parse(frame);
-    let mut key = FlowKey::ZERO;
+    let mut key = own(frame, &headers);
     key.set(Field::InPort, in_port.bits().into());
-    layer2(&mut key, frame, &headers);
+    match headers.inside(frame) {
+        Inside::Nothing => {}
+        Inside::Malformed => key.set(Field::Tunnel, Tunnel::Malformed as u128),
+        Inside::Vxlan { vni, at } => {
+            let inner = &frame[at..];
+            key.set_tunnelled(&own(inner, &Headers::parse(inner)));
+            key.set(Field::Tunnel, Tunnel::Vxlan as u128);
+            key.set(Field::Vni, vni.into());
+        }
+    }
+    key
+}
+
+/// The frame in a VXLAN packet: one whose key says [`Tunnel::Vxlan`].
+#[must_use]
+pub fn tunnelled(frame: &[u8]) -> Option<&[u8]> {
+    match Headers::parse(frame).inside(frame) {
+        Inside::Vxlan { at, .. } => Some(&frame[at..]),
+        Inside::Nothing | Inside::Malformed => None,
+    }
+}
+
+/// The fields of a frame's own headers.
+fn own(frame: &[u8], headers: &Headers) -> FlowKey {
+    let mut key = FlowKey::ZERO;
+    layer2(&mut key, frame, headers);
     if headers.l3 == L3::Ok {
         match headers.eth_type {
-            EtherType::IPV4 => ip_v4(&mut key, frame, &headers),
-            EtherType::IPV6 => ip_v6(&mut key, frame, &headers),
-            _ => arp(&mut key, frame, &headers),
+            EtherType::IPV4 => ip_v4(&mut key, frame, headers),
+            EtherType::IPV6 => ip_v6(&mut key, frame, headers),
+            _ => arp(&mut key, frame, headers),
         }
     }
     if headers.l4 == L4::Ok {
-        layer4(&mut key, frame, &headers);
+        layer4(&mut key, frame, headers);
     }
     key
 }

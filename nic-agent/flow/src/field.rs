@@ -24,6 +24,8 @@ pub enum Kind {
     Mac,
     /// An IPv4 or IPv6 address, by the key's EtherType.
     Ip,
+    /// The same, by the EtherType of the frame in the tunnel.
+    TunIp,
 }
 
 /// Where a field lies: its value is `words[word] >> shift`, cut to `width` bits; a field wider than
@@ -124,10 +126,84 @@ fields! {
     ArpSha: "arp_sha", word 8, shift 16, width 48, Mac, after [L3];
     /// ARP target hardware address.
     ArpTha: "arp_tha", word 9, shift 16, width 48, Mac, after [L3];
+
+    /// What the tunnel header behind a UDP header turned out to be, a [`Tunnel`].
+    Tunnel: "tunnel", word 10, shift 32, width 2, Decimal, after [L4Dst];
+    /// VXLAN network identifier (RFC 7348 section 5).
+    Vni: "vni", word 10, shift 40, width 24, Decimal, after [Tunnel];
+
+    /// Source MAC address of the frame in the tunnel.
+    TunEthSrc: "tun_eth_src", word 12, shift 16, width 48, Mac, after [Tunnel];
+    /// Destination MAC address of the frame in the tunnel.
+    TunEthDst: "tun_eth_dst", word 11, shift 16, width 48, Mac, after [Tunnel];
+    /// VLAN tags of the frame in the tunnel, as [`Field::VlanCount`].
+    TunVlanCount: "tun_vlan_count", word 11, shift 14, width 2, Decimal, after [Tunnel];
+    /// [`Field::VlanTpid`] of the frame in the tunnel.
+    TunVlanTpid: "tun_vlan_tpid", word 19, shift 0, width 16, Hex, after [TunVlanCount];
+    /// [`Field::VlanTci`] of the frame in the tunnel.
+    TunVlanTci: "tun_vlan_tci", word 10, shift 0, width 16, Hex, after [TunVlanCount];
+    /// [`Field::InnerVlanTpid`] of the frame in the tunnel.
+    TunInnerVlanTpid: "tun_inner_vlan_tpid", word 18, shift 0, width 16, Hex, after [TunVlanCount];
+    /// [`Field::InnerVlanTci`] of the frame in the tunnel.
+    TunInnerVlanTci: "tun_inner_vlan_tci", word 12, shift 0, width 16, Hex, after [TunVlanCount];
+    /// [`Field::EthType`] of the frame in the tunnel.
+    TunEthType: "tun_eth_type", word 10, shift 16, width 16, Hex, after [TunVlanCount];
+    /// [`Field::L3`] of the frame in the tunnel.
+    TunL3: "tun_l3", word 11, shift 12, width 2, Decimal, after [TunEthType];
+    /// [`Field::IpSrc`] of the frame in the tunnel.
+    TunIpSrc: "tun_ip_src", word 14, shift 0, width 128, TunIp, after [TunL3];
+    /// [`Field::IpDst`] of the frame in the tunnel.
+    TunIpDst: "tun_ip_dst", word 16, shift 0, width 128, TunIp, after [TunL3];
+    /// [`Field::IpProto`] of the frame in the tunnel.
+    TunIpProto: "tun_ip_proto", word 13, shift 56, width 8, Decimal, after [TunL3];
+    /// [`Field::IpTos`] of the frame in the tunnel.
+    TunIpTos: "tun_ip_tos", word 13, shift 48, width 8, Hex, after [TunL3];
+    /// [`Field::IpTtl`] of the frame in the tunnel.
+    TunIpTtl: "tun_ip_ttl", word 13, shift 40, width 8, Decimal, after [TunL3];
+    /// [`Field::IpFrag`] of the frame in the tunnel.
+    TunIpFrag: "tun_ip_frag", word 11, shift 8, width 2, Decimal, after [TunL3];
+    /// [`Field::L4`] of the frame in the tunnel.
+    TunL4: "tun_l4", word 11, shift 10, width 2, Decimal, after [TunIpProto];
+    /// [`Field::L4Src`] of the frame in the tunnel.
+    TunL4Src: "tun_l4_src", word 13, shift 16, width 16, Decimal, after [TunL4];
+    /// [`Field::L4Dst`] of the frame in the tunnel.
+    TunL4Dst: "tun_l4_dst", word 13, shift 0, width 16, Decimal, after [TunL4];
+    /// [`Field::TcpFlags`] of the frame in the tunnel.
+    TunTcpFlags: "tun_tcp_flags", word 13, shift 32, width 8, Hex, after [TunL4];
+    /// [`Field::ArpSha`] of the frame in the tunnel.
+    TunArpSha: "tun_arp_sha", word 18, shift 16, width 48, Mac, after [TunL3];
+    /// [`Field::ArpTha`] of the frame in the tunnel.
+    TunArpTha: "tun_arp_tha", word 19, shift 16, width 48, Mac, after [TunL3];
 }
 
 /// Words in a key.
-pub const WORDS: usize = 10;
+pub const WORDS: usize = 20;
+
+/// The fields of a frame beside those of the frame in its tunnel: encapsulation moves the first to the
+/// second, decapsulation back.
+pub const TUNNELLED: &[(Field, Field)] = &[
+    (Field::EthSrc, Field::TunEthSrc),
+    (Field::EthDst, Field::TunEthDst),
+    (Field::VlanCount, Field::TunVlanCount),
+    (Field::VlanTpid, Field::TunVlanTpid),
+    (Field::VlanTci, Field::TunVlanTci),
+    (Field::InnerVlanTpid, Field::TunInnerVlanTpid),
+    (Field::InnerVlanTci, Field::TunInnerVlanTci),
+    (Field::EthType, Field::TunEthType),
+    (Field::L3, Field::TunL3),
+    (Field::IpSrc, Field::TunIpSrc),
+    (Field::IpDst, Field::TunIpDst),
+    (Field::IpProto, Field::TunIpProto),
+    (Field::IpTos, Field::TunIpTos),
+    (Field::IpTtl, Field::TunIpTtl),
+    (Field::IpFrag, Field::TunIpFrag),
+    (Field::L4, Field::TunL4),
+    (Field::L4Src, Field::TunL4Src),
+    (Field::L4Dst, Field::TunL4Dst),
+    (Field::TcpFlags, Field::TunTcpFlags),
+    (Field::ArpSha, Field::TunArpSha),
+    (Field::ArpTha, Field::TunArpTha),
+];
 
 impl Field {
     /// The field of that name.
@@ -207,6 +283,23 @@ status! {
         /// A later fragment.
         Later = 2,
     }
+}
+
+status! {
+    /// A tunnel header. Only whole datagrams are looked into: the first fragment of one has no tunnel.
+    /// A tunnel in a tunnel is not looked into.
+    Tunnel {
+        /// The packet is not UDP to port 4789.
+        None = 0,
+        /// A VXLAN header with a valid VNI, and the Ethernet header of the frame behind it.
+        Vxlan = 1,
+        /// The header is truncated, does not say that its VNI is valid, or no Ethernet header follows.
+        Malformed = 2,
+    }
+}
+
+impl Tunnel {
+    const FALLBACK: Tunnel = Tunnel::Malformed;
 }
 
 impl Frag {

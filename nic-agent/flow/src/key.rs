@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use nic_wire::MacAddr;
 
 use crate::PortId;
-use crate::field::{Field, Frag, L3, L4, WORDS};
+use crate::field::{Field, Frag, Kind, L3, L4, Tunnel, WORDS};
 
 /// EtherTypes that give [`Field::IpSrc`] and its neighbours their meaning.
 pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -82,21 +82,72 @@ impl FlowKey {
         Frag::from_bits(self.get(Field::IpFrag))
     }
 
+    /// The state of the tunnel header.
+    #[inline]
+    pub const fn tunnel(&self) -> Tunnel {
+        Tunnel::from_bits(self.get(Field::Tunnel))
+    }
+
     /// A MAC address field ([`Field::EthSrc`], [`Field::EthDst`], [`Field::ArpSha`], [`Field::ArpTha`]).
     #[inline]
     pub fn mac(&self, field: Field) -> MacAddr {
         mac_from_bits(self.get(field))
     }
 
-    /// An address field ([`Field::IpSrc`], [`Field::IpDst`]): IPv6 if the EtherType says so, else IPv4.
+    /// An address field ([`Field::IpSrc`], [`Field::IpDst`] and those of the frame in the tunnel): IPv6
+    /// if the EtherType that belongs to it says so, else IPv4.
     #[inline]
     pub fn ip(&self, field: Field) -> IpAddr {
         let bits = self.get(field);
-        if self.eth_type() == ETHERTYPE_IPV6 {
+        let eth_type = match field.kind() {
+            Kind::TunIp => self.get(Field::TunEthType) as u16,
+            _ => self.eth_type(),
+        };
+        if eth_type == ETHERTYPE_IPV6 {
             IpAddr::V6(Ipv6Addr::from_bits(bits))
         } else {
             IpAddr::V4(Ipv4Addr::from_bits(bits as u32))
         }
+    }
+}
+
+/// The words of a frame's own fields, but for the first, which has the port.
+const OWN: core::ops::Range<usize> = 1..WORDS / 2;
+/// Where those of the frame in the tunnel lie, in the same places.
+const TUNNELLED: core::ops::Range<usize> = WORDS / 2 + 1..WORDS;
+/// The fields that do not lie in the same place, for want of room.
+const DISPLACED: [(Field, Field); 3] = [
+    (Field::EthType, Field::TunEthType),
+    (Field::VlanTci, Field::TunVlanTci),
+    (Field::VlanTpid, Field::TunVlanTpid),
+];
+
+/// The tunnel's fields, all together as [`TUNNELLED`](crate::field::TUNNELLED) has them one by one, for
+/// extraction has to be fast.
+impl FlowKey {
+    /// Makes the plain fields of `inner` those of the frame in the tunnel.
+    pub(crate) fn set_tunnelled(&mut self, inner: &FlowKey) {
+        self.words[TUNNELLED].copy_from_slice(&inner.words[OWN]);
+        for (plain, tunnelled) in DISPLACED {
+            self.set(tunnelled, inner.get(plain));
+        }
+    }
+
+    /// The key with the frame in the tunnel in place of the packet's own headers, and no tunnel.
+    pub(crate) fn tunnelled(&self) -> FlowKey {
+        let mut inner = FlowKey::ZERO.with(Field::InPort, self.get(Field::InPort));
+        inner.words[OWN].copy_from_slice(&self.words[TUNNELLED]);
+        // Word 9 has nothing beside an address; the displaced TPID lies there.
+        inner.words[OWN.end - 1] &= !0xffff;
+        for (plain, tunnelled) in DISPLACED {
+            inner.set(plain, self.get(tunnelled));
+        }
+        inner
+    }
+
+    /// Takes the tunnel's fields away.
+    pub(crate) fn clear_tunnel(&mut self) {
+        self.words[WORDS / 2..].fill(0);
     }
 }
 
@@ -157,6 +208,7 @@ impl fmt::Debug for FlowKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::TUNNELLED as TUNNELLED_FIELDS;
 
     #[test]
     fn a_field_set_reads_back_and_leaves_the_others_alone() {
@@ -168,5 +220,34 @@ mod tests {
                 assert_eq!(key.get(other), 0, "{field} wrote into {other}");
             }
         }
+    }
+
+    #[test]
+    fn the_frame_in_the_tunnel_moves_field_by_field() {
+        let full = Field::ALL
+            .iter()
+            .enumerate()
+            .fold(FlowKey::ZERO, |key, (index, &field)| key.with(field, u128::MAX / (index as u128 + 3)));
+        let mut into = FlowKey::ZERO.with(Field::InPort, 1).with(Field::Vni, 2).with(Field::Tunnel, 1);
+        let mut expected = into;
+        into.set_tunnelled(&full);
+        for &(plain, tunnelled) in TUNNELLED_FIELDS {
+            expected.set(tunnelled, full.get(plain));
+        }
+        assert_eq!(into, expected);
+
+        let mut expected = FlowKey::ZERO.with(Field::InPort, full.get(Field::InPort));
+        for &(plain, tunnelled) in TUNNELLED_FIELDS {
+            expected.set(plain, full.get(tunnelled));
+        }
+        assert_eq!(full.tunnelled(), expected);
+
+        let mut cleared = full;
+        cleared.clear_tunnel();
+        let mut expected = full.with(Field::Tunnel, 0).with(Field::Vni, 0);
+        for &(_, tunnelled) in TUNNELLED_FIELDS {
+            expected.set(tunnelled, 0);
+        }
+        assert_eq!(cleared, expected);
     }
 }

@@ -27,7 +27,7 @@ pub mod seam;
 pub mod shape;
 pub mod text;
 
-pub use action::{Action, ActionList, MAX_ACTIONS};
+pub use action::{Action, ActionList, Destination, Flood, MAX_ACTIONS, VxlanEncap};
 pub use field::Field;
 pub use key::FlowKey;
 pub use mask::{FlowMask, Match};

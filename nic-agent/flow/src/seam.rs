@@ -16,7 +16,7 @@ pub const BURST: usize = 32;
 /// A bounded batch of packets.
 pub type Burst<B> = heapless::Vec<B, BURST>;
 
-/// What is known of a packet's layer-4 checksum.
+/// What is known of a packet's layer-4 checksum: of the outer one, if the packet is a tunnel's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChecksumState {
     /// The checksum stands in the packet; a rewrite updates it.
@@ -46,6 +46,9 @@ pub trait PacketBuf {
 
     /// What is known of the layer-4 checksum.
     fn checksum(&self) -> ChecksumState;
+
+    /// The layer-4 checksum stands in the packet from now on.
+    fn set_checksum_complete(&mut self);
 }
 
 /// A buffer had no room in front of the frame.
@@ -78,6 +81,9 @@ pub trait PacketIo {
 
     /// A copy of a packet in a buffer of its own; `None` if there is no buffer left.
     fn copy(&mut self, packet: &Self::Buf) -> Option<Self::Buf>;
+
+    /// A packet of the agent's own; `None` if there is no buffer left or the frame does not fit.
+    fn allocate(&mut self, frame: &[u8]) -> Option<Self::Buf>;
 }
 
 /// Puts rules into the E-Switch. Every call may block and may fail; only the offload thread calls.
@@ -225,6 +231,14 @@ pub enum ActionKind {
     SetL4Src,
     /// [`Action::SetL4Dst`].
     SetL4Dst,
+    /// [`Action::SetIpEcn`].
+    SetIpEcn,
+    /// [`Action::EncapVxlan`].
+    EncapVxlan,
+    /// [`Action::DecapVxlan`].
+    DecapVxlan,
+    /// [`Action::Flood`].
+    Flood,
 }
 
 impl ActionKind {
@@ -244,6 +258,10 @@ impl ActionKind {
         ActionKind::DecIpTtl,
         ActionKind::SetL4Src,
         ActionKind::SetL4Dst,
+        ActionKind::SetIpEcn,
+        ActionKind::EncapVxlan,
+        ActionKind::DecapVxlan,
+        ActionKind::Flood,
     ];
 
     /// The kind of that name.
@@ -268,6 +286,10 @@ impl ActionKind {
             ActionKind::DecIpTtl => "dec_ip_ttl",
             ActionKind::SetL4Src => "set_l4_src",
             ActionKind::SetL4Dst => "set_l4_dst",
+            ActionKind::SetIpEcn => "set_ip_ecn",
+            ActionKind::EncapVxlan => "encap_vxlan",
+            ActionKind::DecapVxlan => "decap_vxlan",
+            ActionKind::Flood => "flood",
         }
     }
 }
@@ -289,6 +311,10 @@ impl From<&Action> for ActionKind {
             Action::DecIpTtl => ActionKind::DecIpTtl,
             Action::SetL4Src(_) => ActionKind::SetL4Src,
             Action::SetL4Dst(_) => ActionKind::SetL4Dst,
+            Action::SetIpEcn(_) => ActionKind::SetIpEcn,
+            Action::EncapVxlan(_) => ActionKind::EncapVxlan,
+            Action::DecapVxlan => ActionKind::DecapVxlan,
+            Action::Flood(_) => ActionKind::Flood,
         }
     }
 }

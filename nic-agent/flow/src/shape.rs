@@ -46,6 +46,32 @@ const L3_PAIR: FlowMask = L3.with(Field::IpSrc, u128::MAX).with(Field::IpDst, u1
 const L3_PROTOCOL: FlowMask = L3_PAIR.with(Field::IpProto, u128::MAX);
 const FIVE_TUPLE: FlowMask =
     L3_PROTOCOL.with(Field::L4, u128::MAX).with(Field::L4Src, u128::MAX).with(Field::L4Dst, u128::MAX);
+/// The codepoint of ECN that an encapsulation copies (RFC 6040 section 4.1).
+const ECN: u128 = 3;
+const L2_ECN: FlowMask = L3.with(Field::IpTos, ECN);
+/// Where a tunnel ends, and whether the outer ECN codepoint can change the inner one: it can if its low
+/// bit is set (RFC 6040 section 4.2).
+const TUNNEL: FlowMask = L2_DESTINATION
+    .with(Field::VlanCount, u128::MAX)
+    .with(Field::VlanTpid, u128::MAX)
+    .with(Field::VlanTci, u128::MAX)
+    .with(Field::EthType, u128::MAX)
+    .with(Field::L3, u128::MAX)
+    .with(Field::IpSrc, u128::MAX)
+    .with(Field::IpDst, u128::MAX)
+    .with(Field::IpProto, u128::MAX)
+    .with(Field::IpTos, 1)
+    .with(Field::L4, u128::MAX)
+    .with(Field::L4Dst, u128::MAX)
+    .with(Field::Tunnel, u128::MAX)
+    .with(Field::Vni, u128::MAX);
+const TUNNEL_L2: FlowMask = TUNNEL
+    .with(Field::TunEthDst, u128::MAX)
+    .with(Field::TunEthSrc, u128::MAX)
+    .with(Field::TunVlanCount, u128::MAX)
+    .with(Field::TunEthType, u128::MAX);
+const TUNNEL_ECN: FlowMask =
+    TUNNEL_L2.with(Field::IpTos, ECN).with(Field::TunL3, u128::MAX).with(Field::TunIpTos, ECN);
 
 shapes! {
     /// The ingress port alone: a wire from port to port.
@@ -54,6 +80,8 @@ shapes! {
     L2Destination: "l2-destination", L2_DESTINATION;
     /// Port, both MAC addresses, VLAN tag, EtherType.
     L2Pair: "l2-pair", L2_PAIR;
+    /// `l2-pair` and the ECN codepoint: a frame that goes into a tunnel.
+    L2Ecn: "l2-ecn", L2_ECN;
     /// `l2-pair` and the upper 64 bits of an IPv6 destination.
     L3Destination64: "l3-destination-64", L3.with(Field::IpDst, u128::MAX << 64);
     /// `l2-pair` and the upper 64 bits of an IPv6 source.
@@ -72,6 +100,12 @@ shapes! {
     L3Protocol: "l3-protocol", L3_PROTOCOL;
     /// `l3-protocol` and both ports.
     FiveTuple: "5-tuple", FIVE_TUPLE;
+    /// `5-tuple` and the ECN codepoint.
+    FiveTupleEcn: "5-tuple-ecn", FIVE_TUPLE.with(Field::IpTos, ECN);
+    /// The outer addresses, the VNI, and both MAC addresses and the EtherType of the frame in a tunnel.
+    TunnelL2: "tunnel-l2", TUNNEL_L2;
+    /// `tunnel-l2` and both ECN codepoints.
+    TunnelEcn: "tunnel-ecn", TUNNEL_ECN;
     /// Every bit of the key. Software only, and bound by a quota.
     FullKey: "full-key", FlowMask::ALL;
 }
@@ -130,6 +164,30 @@ mod tests {
         assert_eq!(Shape::cover(&read(Field::IpProto, u128::MAX)), Shape::L3Protocol);
         assert_eq!(Shape::cover(&read(Field::L4Dst, u128::MAX)), Shape::FiveTuple);
         assert_eq!(Shape::cover(&read(Field::IpTos, 4)), Shape::FullKey);
+    }
+
+    #[test]
+    fn a_packet_into_a_tunnel_reads_its_ecn_codepoint() {
+        let read = |field, bits| FlowMask::EMPTY.with(field, bits).with_prerequisites();
+        let ecn = FlowMask::exact(Field::EthSrc) | FlowMask::exact(Field::EthDst) | read(Field::IpTos, 3);
+        assert_eq!(Shape::cover(&ecn), Shape::L2Ecn);
+        assert_eq!(Shape::cover(&(ecn | read(Field::L4Dst, 0xffff))), Shape::FiveTupleEcn);
+        assert_eq!(Shape::cover(&(ecn | read(Field::IpTos, 4))), Shape::FullKey);
+    }
+
+    #[test]
+    fn a_packet_out_of_a_tunnel_reads_as_much_of_the_outer_ecn_codepoint_as_counts() {
+        let read = |field, bits| FlowMask::EMPTY.with(field, bits).with_prerequisites();
+        let outer = [Field::InPort, Field::EthDst, Field::VlanTci, Field::IpSrc, Field::IpDst, Field::Vni];
+        let inner = [Field::TunEthSrc, Field::TunEthDst, Field::TunVlanCount];
+        let plain = outer
+            .iter()
+            .chain(&inner)
+            .fold(read(Field::IpTos, 1), |mask, &field| mask | FlowMask::exact(field).with_prerequisites());
+        assert_eq!(Shape::cover(&plain), Shape::TunnelL2);
+        let marked = plain | read(Field::IpTos, 3) | read(Field::TunIpTos, 3);
+        assert_eq!(Shape::cover(&marked), Shape::TunnelEcn);
+        assert_eq!(Shape::cover(&(plain | read(Field::TunIpSrc, 1))), Shape::FullKey);
     }
 
     #[test]

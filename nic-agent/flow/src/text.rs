@@ -15,14 +15,14 @@
 //! ```
 
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv6Addr};
 use core::str::FromStr;
 
 use nic_wire::MacAddr;
 
-use crate::action::{Action, ActionList};
+use crate::action::{Action, ActionList, Flood, VxlanEncap};
 use crate::field::{Field, Kind};
-use crate::key::{ETHERTYPE_IPV6, FlowKey, ip_to_bits, mac_from_bits, mac_to_bits};
+use crate::key::{FlowKey, ip_to_bits, mac_from_bits, mac_to_bits};
 use crate::mask::{FlowMask, Match};
 use crate::port::PortId;
 use crate::rule::Rule;
@@ -100,10 +100,10 @@ impl fmt::Display for Value<'_> {
             Kind::Hex => write!(f, "{bits:#06x}"),
             Kind::Mac => mac_from_bits(bits).fmt(f),
             // Without the EtherType in the match, the bits alone decide; both forms read back the same.
-            Kind::Ip if self.key.eth_type() == ETHERTYPE_IPV6 || bits > u128::from(u32::MAX) => {
-                Ipv6Addr::from_bits(bits).fmt(f)
-            }
-            Kind::Ip => Ipv4Addr::from_bits(bits as u32).fmt(f),
+            Kind::Ip | Kind::TunIp => match self.key.ip(self.field) {
+                IpAddr::V4(ip) if bits <= u128::from(u32::MAX) => ip.fmt(f),
+                _ => Ipv6Addr::from_bits(bits).fmt(f),
+            },
         }
     }
 }
@@ -127,7 +127,7 @@ fn field_value(field: Field, text: &str) -> Option<u128> {
         Kind::Port => port(text)?.bits().into(),
         Kind::Decimal | Kind::Hex => number(text)?,
         Kind::Mac => mac_to_bits(text.parse().ok()?),
-        Kind::Ip => ip_to_bits(text.parse().ok()?),
+        Kind::Ip | Kind::TunIp => ip_to_bits(text.parse().ok()?),
     };
     (bits <= field.max()).then_some(bits)
 }
@@ -202,6 +202,17 @@ impl fmt::Display for Action {
             }
             Action::SetEthSrc(mac) | Action::SetEthDst(mac) => write!(f, "({mac})"),
             Action::SetIpSrc(ip) | Action::SetIpDst(ip) => write!(f, "({ip})"),
+            Action::SetIpEcn(value) => write!(f, "({value})"),
+            Action::EncapVxlan(encap) => {
+                let VxlanEncap { eth_dst, eth_src, vlan, src, dst, tos, ttl, vni } = encap;
+                write!(f, "({vni}/{src}/{dst}/{eth_src}/{eth_dst}/{tos:#04x}/{ttl}")?;
+                vlan.map_or(Ok(()), |tci| write!(f, "/{tci:#06x}"))?;
+                f.write_str(")")
+            }
+            Action::DecapVxlan => Ok(()),
+            Action::Flood(flood) => {
+                write!(f, "({}{})", flood.list, if flood.from_tunnel { "/from_tunnel" } else { "" })
+            }
         }
     }
 }
@@ -262,12 +273,43 @@ fn parse_action(part: &str, at: usize) -> Result<Action, ParseError> {
         ActionKind::DecIpTtl => Action::DecIpTtl,
         ActionKind::SetL4Src => Action::SetL4Src(value(0xffff)? as u16),
         ActionKind::SetL4Dst => Action::SetL4Dst(value(0xffff)? as u16),
+        ActionKind::SetIpEcn => Action::SetIpEcn(value(3)? as u8),
+        ActionKind::EncapVxlan => Action::EncapVxlan(encap(argument()?).ok_or(ParseError::Value(at))?),
+        ActionKind::DecapVxlan => Action::DecapVxlan,
+        ActionKind::Flood => {
+            let text = argument()?;
+            let list = text.strip_suffix("/from_tunnel");
+            let from_tunnel = list.is_some();
+            let list = number(list.unwrap_or(text)).and_then(|list| u64::try_from(list).ok());
+            Action::Flood(Flood { list: list.ok_or(ParseError::Value(at))?, from_tunnel })
+        }
     })
+}
+
+/// `vni/src/dst/eth_src/eth_dst/tos/ttl`, and `/tci` if there is a tag.
+fn encap(text: &str) -> Option<VxlanEncap> {
+    let mut parts = text.split('/');
+    let mut next = || parts.next();
+    let encap = VxlanEncap {
+        vni: number(next()?).filter(|&vni| vni < 1 << 24)? as u32,
+        src: next()?.parse().ok()?,
+        dst: next()?.parse().ok()?,
+        eth_src: next()?.parse().ok()?,
+        eth_dst: next()?.parse().ok()?,
+        tos: u8::try_from(number(next()?)?).ok()?,
+        ttl: u8::try_from(number(next()?)?).ok()?,
+        vlan: match next() {
+            Some(tci) => Some(u16::try_from(number(tci)?).ok()?),
+            None => None,
+        },
+    };
+    (next().is_none() && encap.src.is_ipv4() == encap.dst.is_ipv4()).then_some(encap)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::Ipv4Addr;
     use proptest::prelude::*;
     use std::string::ToString;
     use std::vec;
@@ -301,7 +343,24 @@ mod tests {
             Just(Action::DecIpTtl),
             any::<u16>().prop_map(Action::SetL4Src),
             any::<u16>().prop_map(Action::SetL4Dst),
+            (0u8..4).prop_map(Action::SetIpEcn),
+            any_encap().prop_map(Action::EncapVxlan),
+            Just(Action::DecapVxlan),
+            any::<(u64, bool)>().prop_map(|(list, from_tunnel)| Action::Flood(Flood { list, from_tunnel })),
         ]
+    }
+
+    fn any_encap() -> impl Strategy<Value = VxlanEncap> {
+        let ips = prop_oneof![
+            any::<[Ipv4Addr; 2]>().prop_map(|ips| ips.map(IpAddr::V4)),
+            any::<[Ipv6Addr; 2]>().prop_map(|ips| ips.map(IpAddr::V6)),
+        ];
+        (any::<[[u8; 6]; 2]>(), any::<Option<u16>>(), ips, any::<[u8; 2]>(), 0u32..1 << 24).prop_map(
+            |([eth_dst, eth_src], vlan, [src, dst], [tos, ttl], vni)| {
+                let [eth_dst, eth_src] = [eth_dst, eth_src].map(MacAddr);
+                VxlanEncap { eth_dst, eth_src, vlan, src, dst, tos, ttl, vni }
+            },
+        )
     }
 
     proptest! {
@@ -321,6 +380,40 @@ mod tests {
             let _ = text.parse::<Match>();
             let _ = parse_actions(&text);
         }
+    }
+
+    #[test]
+    fn an_address_of_the_frame_in_the_tunnel_follows_that_frames_type() {
+        let flow = Match::ANY
+            .and(Field::EthType, 0x86dd, 0xffff)
+            .and(Field::TunEthType, 0x0800, 0xffff)
+            .and(Field::IpSrc, 1, u128::MAX)
+            .and(Field::TunIpSrc, 1, u128::MAX);
+        assert_eq!(flow.to_string(), "eth_type=0x86dd,ip_src=::1,tun_eth_type=0x0800,tun_ip_src=0.0.0.1");
+    }
+
+    #[test]
+    fn a_tunnel_reads_as_it_is_written() {
+        let text = "encap_vxlan(7/192.0.2.1/192.0.2.2/02:00:00:00:00:0a/02:00:00:00:00:0b/0x02/64/0x0064),\
+                    decap_vxlan,set_ip_ecn(3),flood(9/from_tunnel),flood(10)";
+        let list = parse_actions(text).unwrap();
+        assert_eq!(actions(&list).to_string(), text);
+        let Action::EncapVxlan(encap) = list[0] else { panic!("{list:?}") };
+        assert_eq!((encap.vni, encap.vlan, encap.tos, encap.ttl), (7, Some(100), 2, 64));
+        assert_eq!(encap.eth_src, MacAddr([2, 0, 0, 0, 0, 10]));
+        assert_eq!(list[3], Action::Flood(Flood { list: 9, from_tunnel: true }));
+        let macs = "02:00:00:00:00:0a/02:00:00:00:00:0b";
+        for bad in [
+            std::format!("encap_vxlan(16777216/192.0.2.1/192.0.2.2/{macs}/0/64)"),
+            std::format!("encap_vxlan(7/192.0.2.1/2001:db8::1/{macs}/0/64)"),
+            std::format!("encap_vxlan(7/192.0.2.1/192.0.2.2/{macs}/0)"),
+            std::format!("encap_vxlan(7/192.0.2.1/192.0.2.2/{macs}/0/64/1/1)"),
+            "set_ip_ecn(4)".into(),
+            "flood(x)".into(),
+        ] {
+            assert_eq!(parse_actions(&bad), Err(ParseError::Value(0)), "{bad}");
+        }
+        assert_eq!(parse_actions("encap_vxlan"), Err(ParseError::Form(0)));
     }
 
     #[test]

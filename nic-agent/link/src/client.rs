@@ -11,7 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use hyper_util::rt::TokioIo;
 use nic_flow::{FlowKey, PortId};
-use nic_policy::{CapabilityTable, Delta, Device, FlowView, Revision, Stats};
+use nic_policy::trace::{TracePacket, TraceReport};
+use nic_policy::{
+    BridgeId, CapabilityTable, Change, Delta, Device, FdbView, FlowView, NeighborView, Network, Revision,
+    Stats,
+};
 use nic_proto::datapath::v1 as pb;
 use nic_proto::datapath::v1::datapath_client::DatapathClient;
 use tokio::net::UnixStream;
@@ -21,10 +25,10 @@ use uuid::Uuid;
 
 use crate::SCHEMA_VERSIONS;
 use crate::convert::{
-    TraceReport, capabilities_from, change_to, device_from, flow_from, key_to, stats_from, trace_from,
+    Schema, capabilities_from, change_to, device_from, fdb_from, flow_from, key_to, neighbor_from,
+    stats_from, trace_from,
 };
 use crate::error::LinkError;
-use crate::server::TracePacket;
 
 /// The first pause before another attempt to connect; it doubles up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(50);
@@ -153,6 +157,53 @@ impl Client {
         Ok(self.channel.clone().flush_flows(request).await?.get_ref().flushed)
     }
 
+    /// The MAC addresses that all bridges know, or those of one.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn fdb(&self, bridge: Option<BridgeId>) -> Result<Vec<FdbView>, LinkError> {
+        let request = pb::ListFdbRequest { bridge: bridge.map(|bridge| bridge.0) };
+        let mut stream = self.channel.clone().list_fdb(request).await?.into_inner();
+        let mut entries = Vec::new();
+        while let Some(message) = stream.message().await? {
+            for entry in &message.entries {
+                entries.push(fdb_from(entry)?);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The neighbours of all networks, or those of one.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn neighbors(&self, network: Option<Network>) -> Result<Vec<NeighborView>, LinkError> {
+        use pb::list_neighbors_request::Network as Kind;
+        let network = network.map(|network| match network {
+            Network::Underlay(vtep) => Kind::Underlay(vtep.0),
+            Network::Bridge(bridge) => Kind::Bridge(bridge.0),
+        });
+        let request = pb::ListNeighborsRequest { network };
+        let mut stream = self.channel.clone().list_neighbors(request).await?.into_inner();
+        let mut neighbors = Vec::new();
+        while let Some(message) = stream.message().await? {
+            for neighbor in &message.neighbors {
+                neighbors.push(neighbor_from(neighbor)?);
+            }
+        }
+        Ok(neighbors)
+    }
+
+    /// Forgets the MAC addresses that all bridges learned, or those of one, and returns how many there were.
+    ///
+    /// # Errors
+    /// There is no connection, or another agent holds the lease.
+    pub async fn flush_fdb(&self, bridge: Option<BridgeId>) -> Result<u64, LinkError> {
+        let lease = self.lease.load(Ordering::Relaxed);
+        let request = pb::FlushFdbRequest { lease, bridge: bridge.map(|bridge| bridge.0) };
+        Ok(self.channel.clone().flush_fdb(request).await?.get_ref().flushed)
+    }
+
     /// All counters.
     ///
     /// # Errors
@@ -215,7 +266,11 @@ impl<S: PolicySource> Session<S> {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
-            let text = error.to_string();
+            let text = match error {
+                // Whoever shows it says in front of it that there is no connection.
+                LinkError::Disconnected(why) => why,
+                other => other.to_string(),
+            };
             let told = self.state.send_if_modified(|state| {
                 let down = Connection::Down(text.clone());
                 let news = state.connection != down;
@@ -239,13 +294,14 @@ impl<S: PolicySource> Session<S> {
         let mut in_force = self.shake().await?;
         let request = pb::EventsRequest { lease: self.lease.load(Ordering::Relaxed) };
         let mut events = self.channel.events(request).await?.into_inner();
-        *pause = MIN_PAUSE;
         tracing::info!(?in_force, "connected to nic-datapath");
         loop {
             let revision = *newest.borrow_and_update();
             if in_force != Some(revision) {
                 in_force = Some(self.bring(in_force).await?);
             }
+            // A policy that is refused is refused again: that is not tried as often as a connection is.
+            *pause = MIN_PAUSE;
             tokio::select! {
                 changed = newest.changed() => {
                     changed.map_err(|_| LinkError::Disconnected("the store is closed".to_owned()))?;
@@ -318,6 +374,11 @@ impl<S: PolicySource> Session<S> {
     async fn send(&mut self, from: Option<Revision>, delta: Delta) -> Result<Revision, LinkError> {
         use pb::sync_header::Base;
         use pb::sync_request::Message;
+        let schema = Schema(self.state.borrow().schema_version);
+        if let Some(change) = delta.changes.iter().find(|change| !schema.can_say(change)) {
+            return Err(LinkError::TooOld(format!("{:?} of schema version 2", change.id())));
+        }
+        let heard = |change: &&Change| matches!(change, Change::Put(_)) || schema.may_have(change.id());
         let header = Message::Header(pb::SyncHeader {
             lease: self.lease.load(Ordering::Relaxed),
             store_uuid: self.source.store().as_bytes().to_vec(),
@@ -331,7 +392,7 @@ impl<S: PolicySource> Session<S> {
         let feed = async move {
             let wrap = |message| pb::SyncRequest { message: Some(message) };
             let messages = std::iter::once(header)
-                .chain(delta.changes.iter().map(change_to))
+                .chain(delta.changes.iter().filter(heard).map(change_to))
                 .chain(std::iter::once(Message::End(pb::SyncEnd {})));
             for message in messages {
                 // The other end hung up; its answer says why.

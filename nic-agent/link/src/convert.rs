@@ -3,16 +3,24 @@
 //! Header fields travel by name and value, so that two versions of the table of fields understand each
 //! other; a name that this build does not know is an error, and the whole message is refused.
 
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+mod bridging;
 mod flow;
+mod learned;
 mod object;
 mod report;
+mod schema;
 
 pub use flow::{actions_from, actions_to, key_from, key_to, match_from, match_to};
+pub use learned::{fdb_from, fdb_to, neighbor_from, neighbor_to};
 pub use object::{change_from, change_to, object_ref_from, object_ref_to};
 pub use report::{
-    TraceReport, capabilities_from, capabilities_to, device_from, device_to, flow_from, flow_to, stats_from,
-    stats_to, trace_from, trace_to,
+    capabilities_from, capabilities_to, device_from, device_to, flow_from, flow_to, stats_from, stats_to,
+    trace_from, trace_to,
 };
+pub(crate) use schema::Schema;
 
 /// A message that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +55,15 @@ pub enum Problem {
     /// There are more than fit.
     #[error("more than {0}")]
     TooMany(usize),
+    /// A list is not in ascending order, or names something twice.
+    #[error("not in ascending order, or not without repetition")]
+    Order,
+    /// An IP address is not of the family, or not in the network, that others of the object ask for.
+    #[error("of another IP version or network than it must be")]
+    Network,
+    /// An action has no place in this object.
+    #[error("{0} has no place here")]
+    Misplaced(&'static str),
 }
 
 /// A problem of one field, before it is known in which object.
@@ -67,6 +84,33 @@ impl Bad {
 
 fn mac(field: &'static str, bytes: &[u8]) -> Result<nic_flow::MacAddr, Bad> {
     bytes.try_into().map(nic_flow::MacAddr).map_err(|_| Bad::new(field, Problem::Range))
+}
+
+/// The address of one station: no group address, and not zero.
+fn station(field: &'static str, bytes: &[u8]) -> Result<nic_flow::MacAddr, Bad> {
+    let mac = mac(field, bytes)?;
+    if mac.is_unicast() { Ok(mac) } else { Err(Bad::new(field, Problem::Range)) }
+}
+
+fn ip(field: &'static str, octets: &[u8]) -> Result<IpAddr, Bad> {
+    let range = |_| Bad::new(field, Problem::Range);
+    match octets.len() {
+        4 => <[u8; 4]>::try_from(octets).map(IpAddr::from).map_err(range),
+        _ => <[u8; 16]>::try_from(octets).map(IpAddr::from).map_err(range),
+    }
+}
+
+fn ip_octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+/// A number that must lie in a range.
+fn within<T: TryFrom<u32>>(field: &'static str, value: u32, range: RangeInclusive<u32>) -> Result<T, Bad> {
+    let bad = || Bad::new(field, Problem::Range);
+    if range.contains(&value) { T::try_from(value).map_err(|_| bad()) } else { Err(bad()) }
 }
 
 fn port(field: &'static str, bits: u32) -> Result<nic_flow::PortId, Bad> {

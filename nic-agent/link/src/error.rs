@@ -122,6 +122,9 @@ pub enum LinkError {
         /// In words.
         message: String,
     },
+    /// nic-datapath is of a version that does not know something.
+    #[error("nic-datapath is too old: it does not know {0}; upgrade it")]
+    TooOld(String),
     /// nic-datapath answered something that cannot be understood.
     #[error("nic-datapath's answer cannot be understood: {0}")]
     Answer(#[from] ObjectError),
@@ -142,6 +145,7 @@ impl From<Status> for LinkError {
             (None, Code::Unavailable | Code::Unknown | Code::Cancelled) => {
                 LinkError::Disconnected(status.message().to_owned())
             }
+            (None, Code::Unimplemented) => LinkError::TooOld("this call".to_owned()),
             (None, code) => {
                 LinkError::Refused { reason: format!("{code:?}"), message: status.message().to_owned() }
             }

@@ -8,8 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use nic_flow::{FlowKey, PortId};
-use nic_policy::{CapabilityTable, Delta, Device, FlowView, Revision, Stats};
+use nic_flow::PortId;
+use nic_policy::trace::{TracePacket, TraceReport};
+use nic_policy::{
+    BridgeId, CapabilityTable, Delta, Device, FdbView, FlowView, NeighborView, Network, Revision, Stats,
+    VtepId,
+};
 use nic_proto::datapath::v1 as pb;
 use nic_proto::datapath::v1::datapath_server::{Datapath, DatapathServer};
 use tokio::sync::watch;
@@ -19,12 +23,15 @@ use uuid::Uuid;
 
 use crate::SCHEMA_VERSIONS;
 use crate::convert::{
-    TraceReport, capabilities_to, change_from, device_to, flow_to, key_from, stats_to, trace_to,
+    Schema, capabilities_to, change_from, device_to, fdb_to, flow_to, key_from, neighbor_to, stats_to,
+    trace_to,
 };
 use crate::error::Rejection;
 
 /// Flows in one message of a list.
 const FLOWS_A_MESSAGE: usize = 64;
+/// MAC addresses or neighbours in one message of a list.
+const LEARNED_A_MESSAGE: usize = 512;
 
 /// The policy that the datapath translates by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,15 +40,6 @@ pub struct InForce {
     pub store: Option<Uuid>,
     /// Its revision.
     pub revision: Revision,
-}
-
-/// A packet to trace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TracePacket {
-    /// A frame that enters by a port.
-    Frame(PortId, Vec<u8>),
-    /// A key, its ingress port included.
-    Key(FlowKey),
 }
 
 /// What the service asks of the process that it runs in.
@@ -77,6 +75,15 @@ pub trait Backend: Send + Sync + 'static {
     /// Removes those flows and returns how many there were.
     async fn flush(&self, in_port: Option<PortId>) -> Result<u64, Rejection>;
 
+    /// The MAC addresses that all bridges know, or those of one.
+    async fn fdb(&self, bridge: Option<BridgeId>) -> Result<Vec<FdbView>, Rejection>;
+
+    /// The neighbours of all networks, or those of one.
+    async fn neighbors(&self, network: Option<Network>) -> Result<Vec<NeighborView>, Rejection>;
+
+    /// Forgets the MAC addresses that all bridges learned, or those of one, and returns how many there were.
+    async fn flush_fdb(&self, bridge: Option<BridgeId>) -> Result<u64, Rejection>;
+
     /// All counters.
     async fn stats(&self) -> Result<Stats, Rejection>;
 }
@@ -100,6 +107,7 @@ struct Writer {
     lease: u64,
     store: Uuid,
     adopt: bool,
+    schema: Schema,
 }
 
 impl<B: Backend> Service<B> {
@@ -112,6 +120,11 @@ impl<B: Backend> Service<B> {
             }
             _ => Err(Rejection::LeaseUnknown { lease }),
         }
+    }
+
+    /// What the agent speaks. Before the first handshake nobody is there whose words could be missed.
+    fn schema(&self) -> Schema {
+        self.lease.borrow().map_or(Schema::NEWEST, |writer| writer.schema)
     }
 
     fn shake(&self, request: &pb::HandshakeRequest) -> Result<pb::HandshakeResponse, Rejection> {
@@ -128,7 +141,8 @@ impl<B: Backend> Service<B> {
         let store = store_uuid(&request.store_uuid)?;
         let in_force = self.backend.in_force();
         check_store(in_force, store, request.revision, request.adopt)?;
-        let lease = self.take_lease(Writer { lease: request.lease, store, adopt: request.adopt })?;
+        let schema = Schema(schema_version);
+        let lease = self.take_lease(Writer { lease: request.lease, store, adopt: request.adopt, schema })?;
         tracing::info!(%store, revision = request.revision, lease, adopt = request.adopt,
             version = request.version, "a writer holds the lease");
         Ok(pb::HandshakeResponse {
@@ -138,7 +152,7 @@ impl<B: Backend> Service<B> {
             instance_uuid: self.backend.instance().as_bytes().to_vec(),
             version: self.backend.version(),
             devices: self.backend.devices().borrow().iter().map(device_to).collect(),
-            capabilities: Some(capabilities_to(&self.backend.capabilities())),
+            capabilities: Some(schema.capabilities(capabilities_to(&self.backend.capabilities()))),
             lease,
         })
     }
@@ -221,10 +235,23 @@ async fn read_sync(mut stream: Streaming<pb::SyncRequest>) -> Result<(pb::SyncHe
     }
 }
 
+/// A list as a stream of messages, each made when the one before is on its way.
+fn in_chunks<T: Send + 'static, M: 'static>(
+    list: Vec<T>,
+    size: usize,
+    message: impl Fn(&[T]) -> M + Send + 'static,
+) -> BoxStream<'static, Result<M, Status>> {
+    let starts = (0..list.len()).step_by(size);
+    let part = move |start: usize| Ok(message(&list[start..list.len().min(start + size)]));
+    futures::stream::iter(starts.map(part)).boxed()
+}
+
 #[tonic::async_trait]
 impl<B: Backend> Datapath for Service<B> {
     type EventsStream = BoxStream<'static, Result<pb::Event, Status>>;
     type ListFlowsStream = BoxStream<'static, Result<pb::ListFlowsResponse, Status>>;
+    type ListFdbStream = BoxStream<'static, Result<pb::ListFdbResponse, Status>>;
+    type ListNeighborsStream = BoxStream<'static, Result<pb::ListNeighborsResponse, Status>>;
 
     async fn handshake(
         &self,
@@ -294,7 +321,8 @@ impl<B: Backend> Datapath for Service<B> {
             }
             None => return Err(Status::invalid_argument("packet: not set")),
         };
-        Ok(Response::new(trace_to(&self.backend.trace(packet).await?)))
+        let report = self.backend.trace(packet).await?;
+        Ok(Response::new(self.schema().trace(trace_to(&report))))
     }
 
     async fn list_flows(
@@ -302,11 +330,10 @@ impl<B: Backend> Datapath for Service<B> {
         request: Request<pb::ListFlowsRequest>,
     ) -> Result<Response<Self::ListFlowsStream>, Status> {
         let flows = self.backend.flows(in_port(request.get_ref().in_port)?).await?;
-        let messages: Vec<_> = flows
-            .chunks(FLOWS_A_MESSAGE)
-            .map(|flows| Ok(pb::ListFlowsResponse { flows: flows.iter().map(flow_to).collect() }))
-            .collect();
-        Ok(Response::new(futures::stream::iter(messages).boxed()))
+        let schema = self.schema();
+        Ok(Response::new(in_chunks(flows, FLOWS_A_MESSAGE, move |flows| pb::ListFlowsResponse {
+            flows: flows.iter().map(|flow| schema.flow(flow_to(flow))).collect(),
+        })))
     }
 
     async fn flush_flows(
@@ -318,11 +345,45 @@ impl<B: Backend> Datapath for Service<B> {
         Ok(Response::new(pb::FlushFlowsResponse { flushed }))
     }
 
+    async fn list_fdb(
+        &self,
+        request: Request<pb::ListFdbRequest>,
+    ) -> Result<Response<Self::ListFdbStream>, Status> {
+        let entries = self.backend.fdb(request.get_ref().bridge.map(BridgeId)).await?;
+        Ok(Response::new(in_chunks(entries, LEARNED_A_MESSAGE, |entries| pb::ListFdbResponse {
+            entries: entries.iter().map(fdb_to).collect(),
+        })))
+    }
+
+    async fn list_neighbors(
+        &self,
+        request: Request<pb::ListNeighborsRequest>,
+    ) -> Result<Response<Self::ListNeighborsStream>, Status> {
+        use pb::list_neighbors_request::Network as Kind;
+        let network = request.get_ref().network.map(|network| match network {
+            Kind::Underlay(vtep) => Network::Underlay(VtepId(vtep)),
+            Kind::Bridge(bridge) => Network::Bridge(BridgeId(bridge)),
+        });
+        let neighbors = self.backend.neighbors(network).await?;
+        Ok(Response::new(in_chunks(neighbors, LEARNED_A_MESSAGE, |neighbors| pb::ListNeighborsResponse {
+            neighbors: neighbors.iter().map(neighbor_to).collect(),
+        })))
+    }
+
+    async fn flush_fdb(
+        &self,
+        request: Request<pb::FlushFdbRequest>,
+    ) -> Result<Response<pb::FlushFdbResponse>, Status> {
+        self.writer(request.get_ref().lease)?;
+        let flushed = self.backend.flush_fdb(request.get_ref().bridge.map(BridgeId)).await?;
+        Ok(Response::new(pb::FlushFdbResponse { flushed }))
+    }
+
     async fn get_capabilities(
         &self,
         _: Request<pb::GetCapabilitiesRequest>,
     ) -> Result<Response<pb::GetCapabilitiesResponse>, Status> {
-        let capabilities = Some(capabilities_to(&self.backend.capabilities()));
+        let capabilities = Some(self.schema().capabilities(capabilities_to(&self.backend.capabilities())));
         Ok(Response::new(pb::GetCapabilitiesResponse { capabilities }))
     }
 
@@ -330,7 +391,8 @@ impl<B: Backend> Datapath for Service<B> {
         &self,
         _: Request<pb::GetStatsRequest>,
     ) -> Result<Response<pb::GetStatsResponse>, Status> {
-        Ok(Response::new(stats_to(&self.backend.stats().await?)))
+        let stats = self.backend.stats().await?;
+        Ok(Response::new(self.schema().stats(stats_to(&stats))))
     }
 }
 

@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nic_flow::{Action, ActionList, Match, PortId};
+use nic_flow::{Action, ActionList, MacAddr, Match, PortId};
 use nic_link::client::{Client, Config, Connection, PolicySource, State, run};
-use nic_link::convert::TraceReport;
-use nic_link::server::{Backend, InForce, TracePacket, service};
+use nic_link::server::{Backend, InForce, service};
 use nic_link::{Rejection, Uuid, new_uuid};
+use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    CapabilityTable, Change, Delta, Device, FlowRule, FlowRuleId, FlowView, Object, Revision, Stats,
+    BridgeId, CapabilityTable, Change, Delta, Device, FdbView, FlowRule, FlowRuleId, FlowView, NeighborState,
+    NeighborView, Network, Object, Place, Revision, Stats, VtepId,
 };
+use nic_proto::datapath::v1::datapath_client::DatapathClient;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -40,6 +42,34 @@ impl Memory {
     fn deltas(&self) -> Vec<(Uuid, Delta)> {
         self.deltas.lock().unwrap().clone()
     }
+}
+
+/// More addresses than one message holds, in two bridges.
+fn stations() -> Vec<FdbView> {
+    let place = Place::Port(PortId::uplink(0).unwrap());
+    let station = |n: u16| FdbView {
+        bridge: BridgeId(u64::from(n % 2)),
+        mac: MacAddr([2, 0, 0, 0, (n >> 8) as u8, n as u8]),
+        place,
+        idle: (n > 0).then(|| Duration::from_secs(n.into())),
+    };
+    (0..1500).map(station).collect()
+}
+
+fn hops() -> Vec<NeighborView> {
+    let hop = |network, last, state, mac| NeighborView {
+        network,
+        address: std::net::Ipv4Addr::new(192, 0, 2, last).into(),
+        mac,
+        state,
+        age: Duration::from_secs(1),
+    };
+    let known = Some(MacAddr([2, 0, 0, 0, 0, 1]));
+    vec![
+        hop(Network::Underlay(VtepId(4)), 1, NeighborState::Reachable, known),
+        hop(Network::Underlay(VtepId(4)), 2, NeighborState::Incomplete, None),
+        hop(Network::Bridge(BridgeId(4)), 3, NeighborState::Reachable, known),
+    ]
 }
 
 #[tonic::async_trait]
@@ -86,6 +116,21 @@ impl Backend for Memory {
 
     async fn flush(&self, _: Option<PortId>) -> Result<u64, Rejection> {
         Ok(7)
+    }
+
+    async fn fdb(&self, bridge: Option<BridgeId>) -> Result<Vec<FdbView>, Rejection> {
+        Ok(stations()
+            .into_iter()
+            .filter(|entry| bridge.is_none_or(|bridge| entry.bridge == bridge))
+            .collect())
+    }
+
+    async fn neighbors(&self, network: Option<Network>) -> Result<Vec<NeighborView>, Rejection> {
+        Ok(hops().into_iter().filter(|hop| network.is_none_or(|network| hop.network == network)).collect())
+    }
+
+    async fn flush_fdb(&self, bridge: Option<BridgeId>) -> Result<u64, Rejection> {
+        Ok(self.fdb(bridge).await?.len() as u64)
     }
 
     async fn stats(&self) -> Result<Stats, Rejection> {
@@ -200,6 +245,67 @@ async fn the_whole_policy_comes_first_and_then_only_changes() {
 }
 
 #[tokio::test]
+async fn what_was_learned_is_listed_whole_and_flushed() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let _server = serve(&datapath, &socket);
+    let agent = agent(&socket, new_uuid(), 1, false);
+    until(&agent.client, applied(1)).await;
+    let client = &agent.client;
+    assert_eq!(client.fdb(None).await.unwrap(), stations());
+    assert_eq!(client.fdb(Some(BridgeId(1))).await.unwrap().len(), 750);
+    assert_eq!(client.fdb(Some(BridgeId(7))).await.unwrap(), []);
+    assert_eq!(client.neighbors(None).await.unwrap(), hops());
+    assert_eq!(client.neighbors(Some(Network::Underlay(VtepId(4)))).await.unwrap(), hops()[..2]);
+    assert_eq!(client.neighbors(Some(Network::Bridge(BridgeId(4)))).await.unwrap(), hops()[2..]);
+    assert_eq!(client.flush_fdb(None).await.unwrap(), 1500);
+    assert_eq!(client.flush_fdb(Some(BridgeId(0))).await.unwrap(), 750);
+    // A later agent fences this one: it forgets nothing any more.
+    let later = self::agent(&socket, agent.source.store, 1, false);
+    until(&later.client, applied(1)).await;
+    let refused = client.flush_fdb(None).await.unwrap_err();
+    assert!(refused.is(nic_proto::datapath::v1::LinkErrorReason::LeaseFenced), "{refused}");
+}
+
+#[tokio::test]
+async fn an_agent_of_the_version_before_is_told_in_its_words() {
+    use nic_proto::datapath::v1 as pb;
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let _server = serve(&datapath, &socket);
+    let mut raw = raw(&socket).await;
+    let mut hello = pb::HandshakeRequest {
+        store_uuid: new_uuid().as_bytes().to_vec(),
+        schema_versions: vec![1],
+        ..pb::HandshakeRequest::default()
+    };
+    let stages = |stats: &pb::GetStatsResponse| -> Vec<String> {
+        stats.stages.iter().map(|stage| stage.stage.clone()).collect()
+    };
+    assert_eq!(raw.handshake(hello.clone()).await.unwrap().get_ref().schema_version, 1);
+    let stats = raw.get_stats(pb::GetStatsRequest {}).await.unwrap();
+    assert_eq!(stages(stats.get_ref()), ["ingress", "flow_rules", "egress"]);
+    // The next agent is of this version, and is told everything.
+    hello.schema_versions = vec![1, 2];
+    assert_eq!(raw.handshake(hello).await.unwrap().get_ref().schema_version, 2);
+    let stats = raw.get_stats(pb::GetStatsRequest {}).await.unwrap();
+    assert_eq!(stages(stats.get_ref()), ["ingress", "tunnel", "flow_rules", "bridge", "egress"]);
+}
+
+/// A client that says whatever it is made to say.
+async fn raw(socket: &Path) -> DatapathClient<tonic::transport::Channel> {
+    let path = socket.to_owned();
+    let channel = tonic::transport::Endpoint::from_static("http://test")
+        .connect_with_connector(tower::service_fn(move |_| {
+            let path = path.clone();
+            async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
+        }))
+        .await
+        .unwrap();
+    DatapathClient::new(channel)
+}
+
+#[tokio::test]
 async fn an_agent_that_comes_back_sends_only_what_changed_meanwhile() {
     let (_folder, socket) = socket();
     let datapath = Memory::new();
@@ -233,6 +339,15 @@ async fn a_datapath_that_starts_anew_gets_everything() {
     assert_ne!(state.instance, Some(datapath.instance));
     until(&agent.client, applied(2)).await;
     assert_eq!(next.deltas()[0].1, rules(Revision(2), 0, true));
+}
+
+#[tokio::test]
+async fn without_a_datapath_the_state_holds_the_reason_alone() {
+    let (_folder, socket) = socket();
+    let agent = agent(&socket, new_uuid(), 1, false);
+    let state = until(&agent.client, |state| state.since.is_some()).await;
+    let Connection::Down(why) = state.connection else { unreachable!() };
+    assert!(!why.is_empty() && !why.contains("not connected"), "{why}");
 }
 
 #[tokio::test]
@@ -281,19 +396,11 @@ async fn another_store_or_an_older_revision_must_be_adopted_on_purpose() {
 
 #[tokio::test]
 async fn a_sync_without_its_end_changes_nothing() {
-    use nic_proto::datapath::v1::{self as pb, datapath_client::DatapathClient, sync_request::Message};
+    use nic_proto::datapath::v1::{self as pb, sync_request::Message};
     let (_folder, socket) = socket();
     let datapath = Memory::new();
     let _server = serve(&datapath, &socket);
-    let path = socket.clone();
-    let channel = tonic::transport::Endpoint::from_static("http://test")
-        .connect_with_connector(tower::service_fn(move |_| {
-            let path = path.clone();
-            async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
-        }))
-        .await
-        .unwrap();
-    let mut raw = DatapathClient::new(channel);
+    let mut raw = raw(&socket).await;
     let store = new_uuid();
     let hello = pb::HandshakeRequest {
         store_uuid: store.as_bytes().to_vec(),

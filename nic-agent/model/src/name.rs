@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::violation::Reason;
+
 /// The longest id, in characters.
 pub const MAX_ID: usize = 63;
 
@@ -23,10 +25,18 @@ pub struct ApplySet(ResourceId);
 /// The kinds of resources, in the order of their collections' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    /// A Bridge.
+    Bridge,
+    /// An FdbEntry.
+    FdbEntry,
     /// A FlowRule.
     FlowRule,
     /// A Port.
     Port,
+    /// A TunnelPeer.
+    TunnelPeer,
+    /// A Vtep.
+    Vtep,
 }
 
 /// The name of a resource, which is its kind and id.
@@ -127,13 +137,30 @@ impl fmt::Display for ApplySet {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: &'static [Kind] = &[Kind::FlowRule, Kind::Port];
+    pub const ALL: &'static [Kind] =
+        &[Kind::Bridge, Kind::FdbEntry, Kind::FlowRule, Kind::Port, Kind::TunnelPeer, Kind::Vtep];
+    /// How many kinds there are.
+    pub const COUNT: usize = Kind::ALL.len();
 
     /// The first part of the names of this kind.
     pub const fn collection(self) -> &'static str {
         match self {
-            Kind::Port => "ports",
+            Kind::Bridge => "bridges",
+            Kind::FdbEntry => "fdbEntries",
             Kind::FlowRule => "flowRules",
+            Kind::Port => "ports",
+            Kind::TunnelPeer => "tunnelPeers",
+            Kind::Vtep => "vteps",
+        }
+    }
+
+    /// The most resources of this kind that a card takes; `None` if only its devices limit them.
+    pub const fn limit(self) -> Option<usize> {
+        match self {
+            Kind::Bridge | Kind::TunnelPeer => Some(1 << 12),
+            Kind::FdbEntry | Kind::FlowRule => Some(1 << 16),
+            Kind::Port => None,
+            Kind::Vtep => Some(1 << 6),
         }
     }
 
@@ -159,6 +186,22 @@ impl Kind {
         }
         let id = name.strip_prefix(self.collection()).and_then(|rest| rest.strip_prefix('/'));
         self.id(id.ok_or(NameError::Collection(self))?)
+    }
+
+    /// The id in a reference to a resource of this kind, which is its name; `None` for an empty one.
+    ///
+    /// # Errors
+    /// Why the text is no such name.
+    pub(crate) fn reference(self, name: &str) -> Result<Option<ResourceId>, Reason> {
+        if name.is_empty() { Ok(None) } else { self.parse(name).map(Some).map_err(Reason::Name) }
+    }
+
+    /// The id in a reference that must be there.
+    ///
+    /// # Errors
+    /// It is not there, or the text is no name of this kind.
+    pub(crate) fn required(self, name: &str) -> Result<ResourceId, Reason> {
+        self.reference(name)?.ok_or(Reason::Required)
     }
 
     /// The name of a resource of this kind.

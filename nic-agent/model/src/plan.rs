@@ -1,19 +1,15 @@
 //! From one state to the next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use nic_flow::PortId;
 use nic_policy::Revision;
 
-use crate::flow_rule::FlowRuleSpec;
+use crate::check;
 use crate::name::{ApplySet, Kind, Name};
-use crate::resource::{Meta, Resource, Stored, Time};
+use crate::resource::{Meta, Resource, Time};
 use crate::state::State;
 use crate::transaction::{Action, Apply, Change, Desired, Operation, Transaction};
 use crate::violation::{Part, Reason, Rejection, Subject, Violation};
-
-/// The most FlowRules that a card takes.
-pub const MAX_FLOW_RULES: usize = 1 << 16;
 
 /// What a transaction leads to.
 #[derive(Debug, Clone)]
@@ -179,10 +175,6 @@ impl Planner<'_> {
         let after = Resource::new(desired.id.clone(), meta, desired.spec.clone());
         self.after.put(&after);
         self.changes.push(Change { before, after: Some(after) });
-        let kind = desired.spec.kind();
-        if kind == Kind::FlowRule && self.after.count(kind) > MAX_FLOW_RULES {
-            self.fault(&desired.name(), Part::Whole, Reason::Limit { limit: MAX_FLOW_RULES });
-        }
     }
 
     fn new_meta(&mut self, apply_set: Option<ApplySet>) -> Meta {
@@ -202,60 +194,25 @@ impl Planner<'_> {
         self.changes.push(Change { before: Some(before), after: None });
     }
 
-    /// Checks what only the state as a whole can tell, around the resources that changed.
+    /// Checks what only the state as a whole can tell.
     fn check_whole(&mut self) {
-        let changes = std::mem::take(&mut self.changes);
-        let mut devices = BTreeSet::new();
-        for change in &changes {
-            match (&change.before, &change.after) {
-                (_, Some(Resource::Port(port))) => {
-                    devices.insert(port.spec.device());
-                }
-                (Some(Resource::Port(port)), None) => {
-                    let by = self.after.referrers(&port.id).next().cloned();
-                    if let Some(by) = by.map(|id| Kind::FlowRule.name(id)) {
-                        let name = Kind::Port.name(port.id.clone());
-                        self.fault(&name, Part::Whole, Reason::Referenced { name: name.clone(), by });
-                    }
-                }
-                (_, Some(Resource::FlowRule(rule))) => self.check_references(rule),
-                (_, None) => {}
-            }
+        for &kind in Kind::ALL {
+            self.check_limit(kind);
         }
-        for device in devices {
-            self.check_device(device);
-        }
-        self.changes = changes;
-    }
-
-    fn check_references(&mut self, rule: &Stored<FlowRuleSpec>) {
-        let missing: Vec<Name> = rule
-            .spec
-            .flow()
-            .references()
-            .into_iter()
-            .filter(|port| self.after.port(port).is_none())
-            .map(|port| Kind::Port.name(port.clone()))
-            .collect();
-        let name = Kind::FlowRule.name(rule.id.clone());
-        for port in missing {
-            self.fault(&name, Part::Flow, Reason::NoReference(port));
+        let changes = self.changes.iter().map(|change| (change.before.as_ref(), change.after.as_ref()));
+        for (name, part, reason) in check::around(self.before, &self.after, changes) {
+            self.fault(&name, part, reason);
         }
     }
 
-    fn check_device(&mut self, device: PortId) {
-        let ports: Vec<Name> =
-            self.after.ports_of_device(device).map(|id| Kind::Port.name(id.clone())).collect();
-        if ports.len() < 2 {
-            return;
-        }
-        // Of two that were there before, neither is at fault; of one that is new, it is.
-        let had = |name: &Name| self.before.device(&name.id) == Some(device);
-        let holder = ports.iter().find(|name| had(name)).or(ports.first()).cloned();
-        for name in ports.iter().filter(|name| Some(*name) != holder.as_ref()) {
-            if let Some(holder) = &holder {
-                self.fault(name, Part::Device, Reason::DeviceInUse(holder.clone()));
-            }
+    /// The last that were created are at fault if there are too many.
+    fn check_limit(&mut self, kind: Kind) {
+        let Some(limit) = kind.limit() else { return };
+        let excess = self.after.count(kind).saturating_sub(limit);
+        let created = self.changes.iter().rev().filter(|change| change.action() == Action::Create);
+        let created = created.filter_map(Change::name).filter(|name| name.kind == kind);
+        for name in created.take(excess).collect::<Vec<_>>() {
+            self.fault(&name, Part::Whole, Reason::Limit { limit });
         }
     }
 

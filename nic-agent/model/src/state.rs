@@ -1,30 +1,37 @@
 //! The state: all resources of one revision, with the ways in which they are looked up.
 
+use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use nic_flow::PortId;
-use nic_policy::{FlowRuleId, Revision};
+use nic_flow::{MacAddr, PortId};
+use nic_policy::{BridgeId, FlowRuleId, Place, Revision, VtepId};
 use rpds::RedBlackTreeMapSync as Map;
 
+use crate::bridge::BridgeSpec;
+use crate::claim::Claim;
+use crate::fdb_entry::{FdbEntrySpec, StationPlace};
 use crate::flow_rule::FlowRuleSpec;
 use crate::name::{ApplySet, Kind, Name, ResourceId};
 use crate::port::PortSpec;
-use crate::resource::{Resource, Stored};
+use crate::resource::{OneSpec, Resource, Stored};
+use crate::tunnel_peer::TunnelPeerSpec;
+use crate::vtep::VtepSpec;
 
 /// All resources of one revision. A clone costs nothing, a changed copy what the change touches.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     revision: Revision,
     last_uid: u64,
-    ports: Map<ResourceId, Arc<Stored<PortSpec>>>,
-    flow_rules: Map<ResourceId, Arc<Stored<FlowRuleSpec>>>,
-    /// Ports by device. Several have the same only inside a transaction that will be refused.
-    devices: Map<(PortId, ResourceId), ()>,
-    /// Flow rules by the ports that they refer to.
-    referrers: Map<(ResourceId, ResourceId), ()>,
-    /// Flow rules by their policy id.
-    policy_ids: Map<FlowRuleId, ResourceId>,
+    resources: Map<Name, Resource>,
+    /// How many there are, by [`Kind`].
+    counts: [usize; Kind::COUNT],
+    uids: Map<u64, Name>,
+    /// What is referred to, and by whom.
+    referrers: Map<(Name, Name), ()>,
+    /// Who has what one alone may have. Several have the same only inside a transaction that will be
+    /// refused.
+    claims: Map<(Claim, ResourceId), ()>,
     /// Flow rules by priority and ingress port: those that may overlap stand together.
     peers: Map<(u16, Option<ResourceId>, ResourceId), ()>,
     /// Members by apply set.
@@ -64,28 +71,62 @@ impl State {
         self.last_uid
     }
 
-    /// A Port.
-    pub fn port(&self, id: &ResourceId) -> Option<&Arc<Stored<PortSpec>>> {
-        self.ports.get(id)
+    /// A resource of any kind.
+    pub fn get(&self, name: &Name) -> Option<Resource> {
+        self.resources.get(name).cloned()
+    }
+
+    /// A resource of the kind that has this spec.
+    pub fn one<S: OneSpec>(&self, id: &ResourceId) -> Option<&Arc<Stored<S>>> {
+        self.resources.get(&S::KIND.name(id.clone())).and_then(S::of)
+    }
+
+    /// The resources of the kind that has this spec behind an id, all with `None`, in the order of their
+    /// ids.
+    pub fn after<S: OneSpec + 'static>(
+        &self,
+        after: Option<&ResourceId>,
+    ) -> impl Iterator<Item = &Arc<Stored<S>>> {
+        let from = match after {
+            None => Bound::Included(S::KIND.name(ResourceId::least())),
+            Some(id) => Bound::Excluded(S::KIND.name(id.clone())),
+        };
+        self.resources.range::<Name, _>((from, Bound::Unbounded)).map_while(|(_, resource)| S::of(resource))
+    }
+
+    /// A Bridge.
+    pub fn bridge(&self, id: &ResourceId) -> Option<&Arc<Stored<BridgeSpec>>> {
+        self.one(id)
+    }
+
+    /// An FdbEntry.
+    pub fn fdb_entry(&self, id: &ResourceId) -> Option<&Arc<Stored<FdbEntrySpec>>> {
+        self.one(id)
     }
 
     /// A FlowRule.
     pub fn flow_rule(&self, id: &ResourceId) -> Option<&Arc<Stored<FlowRuleSpec>>> {
-        self.flow_rules.get(id)
+        self.one(id)
     }
 
-    /// A resource of any kind.
-    pub fn get(&self, name: &Name) -> Option<Resource> {
-        match name.kind {
-            Kind::Port => self.port(&name.id).cloned().map(Resource::Port),
-            Kind::FlowRule => self.flow_rule(&name.id).cloned().map(Resource::FlowRule),
-        }
+    /// A Port.
+    pub fn port(&self, id: &ResourceId) -> Option<&Arc<Stored<PortSpec>>> {
+        self.one(id)
+    }
+
+    /// A TunnelPeer.
+    pub fn tunnel_peer(&self, id: &ResourceId) -> Option<&Arc<Stored<TunnelPeerSpec>>> {
+        self.one(id)
+    }
+
+    /// A Vtep.
+    pub fn vtep(&self, id: &ResourceId) -> Option<&Arc<Stored<VtepSpec>>> {
+        self.one(id)
     }
 
     /// The Ports behind an id, all with `None`, in the order of their ids.
     pub fn ports_after(&self, after: Option<&ResourceId>) -> impl Iterator<Item = &Arc<Stored<PortSpec>>> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.ports.range::<ResourceId, _>((from, Bound::Unbounded)).map(|(_, port)| port)
+        self.after(after)
     }
 
     /// The FlowRules behind an id, all with `None`, in the order of their ids.
@@ -93,21 +134,22 @@ impl State {
         &self,
         after: Option<&ResourceId>,
     ) -> impl Iterator<Item = &Arc<Stored<FlowRuleSpec>>> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.flow_rules.range::<ResourceId, _>((from, Bound::Unbounded)).map(|(_, rule)| rule)
+        self.after(after)
+    }
+
+    /// All resources, in the order of their names.
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.values()
     }
 
     /// How many resources of a kind there are.
-    pub fn count(&self, kind: Kind) -> usize {
-        match kind {
-            Kind::Port => self.ports.size(),
-            Kind::FlowRule => self.flow_rules.size(),
-        }
+    pub const fn count(&self, kind: Kind) -> usize {
+        self.counts[kind as usize]
     }
 
     /// The Port that stands for a device.
     pub fn port_of_device(&self, device: PortId) -> Option<&Arc<Stored<PortSpec>>> {
-        self.ports_of_device(device).next().and_then(|id| self.port(id))
+        self.holder(&Claim::Device(device))
     }
 
     /// The device of a Port.
@@ -117,14 +159,70 @@ impl State {
 
     /// The FlowRule of a policy id.
     pub fn flow_rule_of_policy(&self, id: FlowRuleId) -> Option<&Arc<Stored<FlowRuleSpec>>> {
-        self.policy_ids.get(&id).and_then(|id| self.flow_rule(id))
+        self.of_uid(id.0)
     }
 
-    /// The FlowRules that refer to a Port, in the order of their ids.
-    pub fn referrers<'a>(&'a self, port: &'a ResourceId) -> impl Iterator<Item = &'a ResourceId> {
-        let pairs =
-            self.referrers.range((Bound::Included((port.clone(), ResourceId::least())), Bound::Unbounded));
-        pairs.map(|((port, rule), ())| (port, rule)).take_while(move |pair| pair.0 == port).map(|pair| pair.1)
+    /// The Bridge of a policy id.
+    pub fn bridge_of_policy(&self, id: BridgeId) -> Option<&Arc<Stored<BridgeSpec>>> {
+        self.of_uid(id.0)
+    }
+
+    /// The Vtep of a policy id.
+    pub fn vtep_of_policy(&self, id: VtepId) -> Option<&Arc<Stored<VtepSpec>>> {
+        self.of_uid(id.0)
+    }
+
+    /// The TunnelPeer of a Vtep that has an address.
+    pub fn tunnel_peer_of_address(
+        &self,
+        vtep: &ResourceId,
+        address: IpAddr,
+    ) -> Option<&Arc<Stored<TunnelPeerSpec>>> {
+        self.holder(&Claim::PeerAddress(vtep.clone(), address))
+    }
+
+    /// The FdbEntry of a Bridge that has a MAC address.
+    pub fn fdb_entry_of_station(
+        &self,
+        bridge: &ResourceId,
+        mac: MacAddr,
+    ) -> Option<&Arc<Stored<FdbEntrySpec>>> {
+        self.holder(&Claim::Station(bridge.clone(), mac))
+    }
+
+    /// The resource that has what one of its kind alone may have.
+    fn holder<S: OneSpec>(&self, claim: &Claim) -> Option<&Arc<Stored<S>>> {
+        self.holders(claim).next().and_then(|id| self.one(id))
+    }
+
+    fn of_uid<S: OneSpec>(&self, uid: u64) -> Option<&Arc<Stored<S>>> {
+        self.uids.get(&uid).and_then(|name| self.resources.get(name)).and_then(S::of)
+    }
+
+    /// The resources that refer to one, in the order of their names.
+    pub fn referrers<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Name> {
+        self.referrers_from(name, Kind::ALL[0])
+    }
+
+    /// The resources of a kind that refer to one, in the order of their ids.
+    pub fn referrers_of<'a>(&'a self, name: &'a Name, kind: Kind) -> impl Iterator<Item = &'a ResourceId> {
+        self.referrers_from(name, kind).take_while(move |by| by.kind == kind).map(|by| &by.id)
+    }
+
+    fn referrers_from<'a>(&'a self, name: &'a Name, kind: Kind) -> impl Iterator<Item = &'a Name> {
+        let first = (name.clone(), kind.name(ResourceId::least()));
+        let pairs = self.referrers.range((Bound::Included(first), Bound::Unbounded));
+        pairs.map(|((to, by), ())| (to, by)).take_while(move |pair| pair.0 == name).map(|pair| pair.1)
+    }
+
+    /// True if there is a resource of that name.
+    pub fn contains(&self, name: &Name) -> bool {
+        self.resources.contains_key(name)
+    }
+
+    /// True if one resource refers to another.
+    pub fn refers(&self, by: Name, to: Name) -> bool {
+        self.referrers.contains_key(&(to, by))
     }
 
     /// The members of an apply set, in the order of their names.
@@ -138,6 +236,36 @@ impl State {
     /// whole state does.
     pub fn policy(&self, rule: &Stored<FlowRuleSpec>) -> Option<nic_policy::FlowRule> {
         rule.spec.policy(rule.policy_id(), |port| self.device(port)).ok()
+    }
+
+    /// The policy of a resource; `None` if it refers to what does not exist, which no resource of a whole
+    /// state does.
+    pub fn object(&self, resource: &Resource) -> Option<nic_policy::Object> {
+        use nic_policy::Object;
+        let bridge = |id: &ResourceId| self.bridge(id).map(|bridge| bridge.policy_id());
+        let vtep = |id: &ResourceId| self.vtep(id).map(|vtep| vtep.policy_id());
+        match resource {
+            Resource::Bridge(stored) => stored.spec.policy(stored.policy_id(), vtep).map(Object::Bridge),
+            Resource::FdbEntry(stored) => {
+                stored.spec.policy(bridge, |place| self.place(place)).map(Object::FdbEntry)
+            }
+            Resource::FlowRule(stored) => self.policy(stored).map(Object::FlowRule),
+            Resource::Port(stored) => stored.spec.policy(bridge).map(Object::Port),
+            Resource::TunnelPeer(stored) => stored.spec.policy(vtep, bridge).map(Object::TunnelPeer),
+            Resource::Vtep(stored) => {
+                stored.spec.policy(stored.policy_id(), |port| self.device(port)).map(Object::Vtep)
+            }
+        }
+    }
+
+    /// The place of a station in policy.
+    fn place(&self, place: &StationPlace) -> Option<Place> {
+        match place {
+            StationPlace::Port(port) => self.device(port).map(Place::Port),
+            StationPlace::TunnelPeer(peer) => {
+                self.tunnel_peer(peer).map(|peer| Place::Peer(peer.spec.address()))
+            }
+        }
     }
 
     /// A FlowRule of equal priority that overlaps this one, if there is one: the one that wins over it
@@ -189,13 +317,16 @@ impl State {
         peers.map(|(key, ())| key).take_while(move |key| key.0 == priority && key.1 == port).map(|key| &key.2)
     }
 
-    /// Every Port that names a device, in the order of their ids.
-    pub(crate) fn ports_of_device(&self, device: PortId) -> impl Iterator<Item = &ResourceId> {
-        let pairs = self.devices.range((Bound::Included((device, ResourceId::least())), Bound::Unbounded));
-        pairs
-            .map(|((device, id), ())| (*device, id))
-            .take_while(move |pair| pair.0 == device)
-            .map(|pair| pair.1)
+    /// Every resource that has what one alone may have, in the order of their ids.
+    pub(crate) fn holders<'a>(&'a self, claim: &'a Claim) -> impl Iterator<Item = &'a ResourceId> {
+        let first = (claim.clone(), ResourceId::least());
+        let pairs = self.claims.range((Bound::Included(first), Bound::Unbounded));
+        pairs.map(|((claim, id), ())| (claim, id)).take_while(move |pair| pair.0 == claim).map(|pair| pair.1)
+    }
+
+    /// True if a resource has what one alone may have.
+    pub(crate) fn holds(&self, id: &ResourceId, claim: &Claim) -> bool {
+        self.claims.contains_key(&(claim.clone(), id.clone()))
     }
 
     pub(crate) fn set_revision(&mut self, revision: Revision) {
@@ -209,24 +340,23 @@ impl State {
 
     /// Puts a resource in the place of the one of its name.
     pub(crate) fn put(&mut self, resource: &Resource) {
-        self.remove(&resource.name());
+        let name = resource.name();
+        self.remove(&name);
         if let Some(set) = &resource.meta().apply_set {
-            self.members.insert_mut((set.clone(), resource.name()), ());
+            self.members.insert_mut((set.clone(), name.clone()), ());
         }
-        match resource {
-            Resource::Port(port) => {
-                self.devices.insert_mut((port.spec.device(), port.id.clone()), ());
-                self.ports.insert_mut(port.id.clone(), Arc::clone(port));
-            }
-            Resource::FlowRule(rule) => {
-                for port in rule.spec.flow().references() {
-                    self.referrers.insert_mut((port.clone(), rule.id.clone()), ());
-                }
-                self.peers.insert_mut(peer_key(rule), ());
-                self.policy_ids.insert_mut(rule.policy_id(), rule.id.clone());
-                self.flow_rules.insert_mut(rule.id.clone(), Arc::clone(rule));
-            }
+        for (_, to) in resource.references() {
+            self.referrers.insert_mut((to, name.clone()), ());
         }
+        for claim in resource.claims() {
+            self.claims.insert_mut((claim, name.id.clone()), ());
+        }
+        if let Resource::FlowRule(rule) = resource {
+            self.peers.insert_mut(peer_key(rule), ());
+        }
+        self.uids.insert_mut(resource.meta().uid, name.clone());
+        self.counts[name.kind as usize] += 1;
+        self.resources.insert_mut(name, resource.clone());
     }
 
     /// Takes a resource away, if it is there.
@@ -235,20 +365,18 @@ impl State {
         if let Some(set) = &resource.meta().apply_set {
             self.members.remove_mut(&(set.clone(), name.clone()));
         }
-        match resource {
-            Resource::Port(port) => {
-                self.devices.remove_mut(&(port.spec.device(), port.id.clone()));
-                self.ports.remove_mut(&port.id);
-            }
-            Resource::FlowRule(rule) => {
-                for port in rule.spec.flow().references() {
-                    self.referrers.remove_mut(&(port.clone(), rule.id.clone()));
-                }
-                self.peers.remove_mut(&peer_key(&rule));
-                self.policy_ids.remove_mut(&rule.policy_id());
-                self.flow_rules.remove_mut(&rule.id);
-            }
+        for (_, to) in resource.references() {
+            self.referrers.remove_mut(&(to, name.clone()));
         }
+        for claim in resource.claims() {
+            self.claims.remove_mut(&(claim, name.id.clone()));
+        }
+        if let Resource::FlowRule(rule) = &resource {
+            self.peers.remove_mut(&peer_key(rule));
+        }
+        self.uids.remove_mut(&resource.meta().uid);
+        self.counts[name.kind as usize] -= 1;
+        self.resources.remove_mut(name);
     }
 }
 

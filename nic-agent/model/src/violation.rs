@@ -1,6 +1,7 @@
 //! Why a change is refused: every fault with the resource, the field and a typed reason.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use crate::name::{ApplySet, Name, NameError};
 use crate::openflow;
@@ -48,6 +49,50 @@ pub enum Part {
     MacAddresses,
     /// One element there.
     MacAddress(usize),
+    /// `spec.bridge` of a Port or FdbEntry.
+    Bridge,
+    /// `spec.trunks` of a Port.
+    Trunks,
+    /// The VLAN of one element there.
+    TrunkVlan(usize),
+    /// The bridge of one element there.
+    TrunkBridge(usize),
+    /// `spec.macLimit` of a Port or TunnelPeer.
+    MacLimit,
+    /// `spec.floodBudget` of a Port.
+    FloodBudget,
+    /// `spec.vtep` of a Bridge or TunnelPeer.
+    Vtep,
+    /// `spec.vni` of a Bridge.
+    Vni,
+    /// `spec.unknownUnicast` of a Bridge.
+    UnknownUnicast,
+    /// `spec.ageingTime` of a Bridge.
+    AgeingTime,
+    /// `spec.port` of a Vtep or FdbEntry.
+    Port,
+    /// `spec.vlan` of a Vtep.
+    Vlan,
+    /// `spec.address` of a Vtep or TunnelPeer.
+    Address,
+    /// `spec.gateway` of a Vtep.
+    Gateway,
+    /// `spec.macAddress` of a Vtep or FdbEntry.
+    Mac,
+    /// `spec.ttl` of a Vtep.
+    Ttl,
+    /// `spec.dscp` of a Vtep.
+    Dscp,
+    /// `spec.bridges` of a TunnelPeer.
+    Bridges,
+    /// One element there.
+    Member(usize),
+    /// `spec.tunnelPeer` of a FdbEntry.
+    TunnelPeer,
+    /// `spec.addresses` of a FdbEntry.
+    Addresses,
+    /// One element there.
+    AddressAt(usize),
     /// `spec.flow` of a FlowRule.
     Flow,
     /// `spec.priority` of a FlowRule.
@@ -86,6 +131,34 @@ pub enum Reason {
     /// Another Port has this device.
     #[error("{0} has this device")]
     DeviceInUse(Name),
+    /// Another resource has the value, which must be of one alone.
+    #[error("{by} has this {what}")]
+    InUse {
+        /// What it is.
+        what: &'static str,
+        /// The other resource.
+        by: Name,
+    },
+    /// The resource that it names does not fit.
+    #[error("{name} {why}")]
+    Unfit {
+        /// The resource.
+        name: Name,
+        /// Why not, as a predicate.
+        why: &'static str,
+    },
+    /// Packets of the port do not fit into those of the tunnel that they travel in.
+    #[error("{mtu} and the tunnel's {overhead} octets are more than the mtu of {uplink}, which is {carries}")]
+    Mtu {
+        /// The port's MTU.
+        mtu: u16,
+        /// Octets that the tunnel adds.
+        overhead: u16,
+        /// The port that tunnel packets leave by.
+        uplink: Name,
+        /// Its MTU.
+        carries: u16,
+    },
     /// The same name was sent twice.
     #[error("this name was sent before, as resources[{first}]")]
     Repeated {
@@ -130,6 +203,39 @@ pub enum Reason {
 pub struct Rejection {
     /// All that were found.
     pub violations: Vec<Violation>,
+}
+
+/// The faults that a check of fields has found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Vec<Violation>);
+
+impl Faults {
+    pub(crate) fn push(&mut self, part: Part, reason: Reason) {
+        self.0.push(Violation::new(part, reason));
+    }
+
+    /// The value of a field, or `None` and one fault more.
+    pub(crate) fn check<T>(&mut self, part: Part, value: Result<T, Reason>) -> Option<T> {
+        value.map_err(|reason| self.push(part, reason)).ok()
+    }
+
+    /// The spec, if no fault was found.
+    pub(crate) fn finish<T>(self, spec: Option<T>) -> Result<T, Vec<Violation>> {
+        spec.filter(|_| self.0.is_empty()).ok_or(self.0)
+    }
+}
+
+/// A number in its range, or what stands for a default.
+pub(crate) fn number<T: TryFrom<u32> + Into<u64> + Copy + PartialOrd>(
+    value: u32,
+    range: RangeInclusive<T>,
+    default: T,
+) -> Result<T, Reason> {
+    if value == 0 {
+        return Ok(default);
+    }
+    let fits = T::try_from(value).ok().filter(|value| range.contains(value));
+    fits.ok_or(Reason::OutOfRange { min: (*range.start()).into(), max: (*range.end()).into() })
 }
 
 impl Violation {
@@ -177,6 +283,28 @@ impl fmt::Display for Part {
             Part::Mtu => "spec.mtu",
             Part::MacAddresses => "spec.macAddresses",
             Part::MacAddress(index) => return write!(f, "spec.macAddresses[{index}]"),
+            Part::Bridge => "spec.bridge",
+            Part::Trunks => "spec.trunks",
+            Part::TrunkVlan(index) => return write!(f, "spec.trunks[{index}].vlan"),
+            Part::TrunkBridge(index) => return write!(f, "spec.trunks[{index}].bridge"),
+            Part::MacLimit => "spec.macLimit",
+            Part::FloodBudget => "spec.floodBudget",
+            Part::Vtep => "spec.vtep",
+            Part::Vni => "spec.vni",
+            Part::UnknownUnicast => "spec.unknownUnicast",
+            Part::AgeingTime => "spec.ageingTime",
+            Part::Port => "spec.port",
+            Part::Vlan => "spec.vlan",
+            Part::Address => "spec.address",
+            Part::Gateway => "spec.gateway",
+            Part::Mac => "spec.macAddress",
+            Part::Ttl => "spec.ttl",
+            Part::Dscp => "spec.dscp",
+            Part::Bridges => "spec.bridges",
+            Part::Member(index) => return write!(f, "spec.bridges[{index}]"),
+            Part::TunnelPeer => "spec.tunnelPeer",
+            Part::Addresses => "spec.addresses",
+            Part::AddressAt(index) => return write!(f, "spec.addresses[{index}]"),
             Part::Flow => "spec.flow",
             Part::Priority => "spec.priority",
         })

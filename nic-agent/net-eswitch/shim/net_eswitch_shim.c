@@ -415,6 +415,7 @@ int nes_port_create(const struct nes_new_port *new_port)
 		return -ENOMEM;
 	}
 	memcpy(data->mac_addrs->addr_bytes, new_port->mac, sizeof(new_port->mac));
+	data->mtu = new_port->mtu;
 	data->dev_link.link_speed = RTE_ETH_SPEED_NUM_10G;
 	data->dev_link.link_duplex = RTE_ETH_LINK_FULL_DUPLEX;
 	data->promiscuous = 1;

@@ -74,6 +74,7 @@ struct nes_new_port {
 	uint16_t representor;      /* 1 if a representor */
 	uint16_t representor_id;
 	uint16_t backer_port;
+	uint16_t mtu;
 	uint8_t mac[6];
 };
 

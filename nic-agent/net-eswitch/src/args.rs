@@ -24,6 +24,14 @@ pub(crate) enum BackingSpec {
     Null,
     Inject,
     AfPacket(String),
+    Tap(String),
+    /// The path of a socket.
+    Memif(String),
+    /// Where frames come from and where they go, at least one of both.
+    Pcap {
+        input: Option<String>,
+        output: Option<String>,
+    },
 }
 
 /// What is wrong with the device arguments.
@@ -41,7 +49,9 @@ pub(crate) enum ArgsError {
     Number { key: &'static str, value: String, min: usize, max: usize },
     #[error("profile={0}: a profile is full or portable")]
     Profile(String),
-    #[error("backing={0}: each part is <port>:null, <port>:inject or <port>:af_packet:<interface>")]
+    #[error(
+        "backing={0}: each part is <port>:null, <port>:inject, <port>:af_packet:<interface>, <port>:tap:<interface>, <port>:memif:<socket> or <port>:pcap:<file to read>:<file to write>"
+    )]
     Backing(String),
     #[error("backing={text}: {why}")]
     BackingPort { text: String, why: ParsePortError },
@@ -124,6 +134,9 @@ fn backings(text: &str, ports: &mut BTreeMap<PortId, BackingSpec>) -> Result<(),
             None if spec == "null" => BackingSpec::Null,
             None if spec == "inject" => BackingSpec::Inject,
             Some(("af_packet", name)) if !name.is_empty() => BackingSpec::AfPacket(name.into()),
+            Some(("tap", name)) if !name.is_empty() => BackingSpec::Tap(name.into()),
+            Some(("memif", path)) if !path.is_empty() => BackingSpec::Memif(path.into()),
+            Some(("pcap", files)) => pcap(files).ok_or_else(|| ArgsError::Backing(part.into()))?,
             _ => return Err(ArgsError::Backing(part.into())),
         };
         if port == "*" {
@@ -140,6 +153,14 @@ fn backings(text: &str, ports: &mut BTreeMap<PortId, BackingSpec>) -> Result<(),
         *ports.get_mut(&port).ok_or_else(|| ArgsError::NoSuchPort(part.into()))? = spec;
     }
     Ok(())
+}
+
+/// Two paths, of which one may be empty.
+fn pcap(files: &str) -> Option<BackingSpec> {
+    let (input, output) = files.split_once(':')?;
+    let path = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let (input, output) = (path(input), path(output));
+    (input.is_some() || output.is_some()).then_some(BackingSpec::Pcap { input, output })
 }
 
 #[cfg(test)]
@@ -170,6 +191,25 @@ mod tests {
     }
 
     #[test]
+    fn files_and_tap_devices_are_read() {
+        let args = DeviceArgs::parse(
+            "vfs=3,backing=p0:tap:t0+pf0vf0:pcap:a.pcap:/b/c+pf0vf1:pcap::o+pf0vf2:pcap:i:",
+        );
+        let backings: Vec<_> = args.unwrap().ports.into_values().collect();
+        let pcap = |input: Option<&str>, output: Option<&str>| BackingSpec::Pcap {
+            input: input.map(String::from),
+            output: output.map(String::from),
+        };
+        let expected = [
+            BackingSpec::Tap("t0".into()),
+            pcap(Some("a.pcap"), Some("/b/c")),
+            pcap(None, Some("o")),
+            pcap(Some("i"), None),
+        ];
+        assert_eq!(backings, expected);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (text, part) in [
             ("vfs", "vfs"),
@@ -180,6 +220,10 @@ mod tests {
             ("profile=mlx5", "mlx5"),
             ("backing=p0", "p0"),
             ("backing=p0:af_packet:", "p0:af_packet:"),
+            ("backing=p0:tap:", "p0:tap:"),
+            ("backing=p0:pcap:only", "p0:pcap:only"),
+            ("backing=p0:memif:", "p0:memif:"),
+            ("backing=p0:pcap::", "p0:pcap::"),
             ("backing=eth0:null", "eth0"),
             ("backing=p1:null", "p1"),
             ("backing=p0:null+p0:inject", "p0:inject"),

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nic_flow::PortId;
 use nic_flow::port::Device as Kind;
 use soft_eswitch::{Switch, SwitchConfig};
 
-use crate::args::{ArgsError, BackingSpec, DeviceArgs};
-use crate::backing::{AfPacket, Backing, Inject, OpenError};
+use crate::args::{ArgsError, DeviceArgs};
+use crate::backing::{Backing, OpenError};
 use crate::ethdev::Ethdev;
 use crate::ffi::{self, log};
 use crate::frame::Pool;
@@ -109,13 +110,7 @@ impl Device {
     fn new(vdev: Vdev, name: &str, args: DeviceArgs) -> Result<Device, ProbeError> {
         let mut ports = BTreeMap::new();
         for (&port, spec) in &args.ports {
-            let backing = match spec {
-                BackingSpec::Null => Backing::Null,
-                BackingSpec::Inject => Backing::Inject(Box::new(Inject::new().map_err(io::Error::from)?)),
-                BackingSpec::AfPacket(name) => {
-                    Backing::AfPacket(AfPacket::open(name).map_err(|why| ProbeError::Backing { port, why })?)
-                }
-            };
+            let backing = Backing::open(spec).map_err(|why| ProbeError::Backing { port, why })?;
             ports.insert(port, Arc::new(Port::new(port, backing).map_err(io::Error::from)?));
         }
         let switch = Arc::new(Switch::new(SwitchConfig {
@@ -180,6 +175,7 @@ impl Device {
             representor: u16::from(!id.is_uplink()),
             representor_id: id.bits(),
             backer_port: backer,
+            mtu: port.mtu.load(Ordering::Relaxed),
             mac: mac(&self.name, id),
         };
         // SAFETY: the request's pointers are good for the call, the private data until the C side

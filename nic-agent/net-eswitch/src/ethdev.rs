@@ -9,13 +9,12 @@ use soft_eswitch::{DropReason, PortStats};
 
 use crate::device::Device;
 use crate::ffi;
-use crate::frame::{MAX_FRAME, MAX_MTU};
+use crate::frame::{MAX_FRAME, MAX_MTU, MIN_MTU};
 use crate::port::Port;
 
 /// Slots of the longest queue of a representor, and of one whose length nobody chose.
 pub(crate) const MAX_DESCRIPTORS: u16 = 4096;
 const DEFAULT_DESCRIPTORS: u16 = 1024;
-const MIN_MTU: u16 = 68;
 
 /// A port as DPDK sees it. The C side holds one reference, from the port's making to its close.
 #[derive(Debug)]
@@ -36,6 +35,7 @@ impl Ethdev {
 
     pub(crate) fn start(&self) {
         self.port.representor.start();
+        self.port.backing.start();
     }
 
     /// Stops the slow path of the port and destroys the rules that were created by it, as cards do.
@@ -155,7 +155,8 @@ impl Ethdev {
             get(&app.tx_bytes),
             missed,
             get(&app.rx_scatter),
-            get(&app.tx_refused),
+            // A frame that is too long is lost in the same place whoever forwarded it, and counts once.
+            get(&app.tx_refused) + get(&wire.send_oversized),
             get(&app.rx_nombuf),
         ];
         values.extend(from_switch(&switch));
@@ -167,6 +168,7 @@ impl Ethdev {
             get(&wire.kernel_drops),
             get(&wire.receive_errors),
             get(&wire.send_refused),
+            get(&wire.send_oversized),
             get(&wire.cut),
         ]);
         values
@@ -203,7 +205,7 @@ pub(crate) fn xstat_names() -> impl Iterator<Item = String> {
         "eswitch_sent_packets",
         "eswitch_sent_bytes",
     ];
-    const REST: [&str; 8] = [
+    const REST: [&str; 9] = [
         "representor_drop_stopped",
         "wire_drop_no_buffer",
         "wire_drop_oversized",
@@ -211,6 +213,7 @@ pub(crate) fn xstat_names() -> impl Iterator<Item = String> {
         "wire_drop_kernel",
         "wire_receive_errors",
         "wire_send_refused",
+        "wire_send_oversized",
         "wire_segmented_packets",
     ];
     let drops = DropReason::ALL.iter().map(|reason| format!("eswitch_drop_{reason}"));

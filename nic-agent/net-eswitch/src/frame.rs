@@ -9,6 +9,10 @@ use nic_flow::seam::{ChecksumState, NoHeadroom, PacketBuf};
 
 /// The longest frame: an MTU of 9216 behind an Ethernet header and two VLAN tags.
 pub(crate) const MAX_FRAME: usize = MAX_MTU as usize + MAX_OVERHEAD;
+/// The smallest MTU: what every hop of IPv4 takes.
+pub(crate) const MIN_MTU: u16 = 68;
+/// The MTU where nothing behind a port says another.
+pub(crate) const DEFAULT_MTU: u16 = 1500;
 /// The largest MTU.
 pub(crate) const MAX_MTU: u16 = 9216;
 /// Ethernet header and two VLAN tags.
@@ -57,7 +61,8 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// A buffer of a [`Pool`] with a frame in it; it goes back when it is dropped.
+/// A buffer of a [`Pool`] with a frame in it; it goes back when it is dropped. A frame to which rules have
+/// added headers may be longer than [`MAX_FRAME`].
 #[derive(Debug)]
 pub(crate) struct Frame {
     memory: Box<[u8]>,
@@ -67,6 +72,14 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// A copy with the same room in front; `None` if no buffer is left.
+    pub(crate) fn copy(&self) -> Option<Frame> {
+        let mut copy = self.pool.take()?;
+        (copy.start, copy.end) = (self.start, self.end);
+        copy.data_mut().copy_from_slice(self.data());
+        Some(copy)
+    }
+
     /// Cuts the frame off behind `length` bytes.
     pub(crate) fn truncate(&mut self, length: usize) {
         self.end = self.end.min(self.start + length);
@@ -98,6 +111,9 @@ impl PacketBuf for Frame {
     fn checksum(&self) -> ChecksumState {
         ChecksumState::Complete
     }
+
+    #[inline]
+    fn set_checksum_complete(&mut self) {}
 }
 
 impl Drop for Frame {
@@ -118,6 +134,20 @@ mod tests {
         assert!(one.is_some() && two.is_some() && pool.take().is_none());
         drop(one);
         assert!(pool.take().is_some());
+    }
+
+    #[test]
+    fn the_longest_frame_can_be_encapsulated_and_copied() {
+        let pool = Pool::new(2);
+        let mut frame = pool.copy_of(&[7; MAX_FRAME]).unwrap();
+        let overhead = nic_flow::action::vxlan_overhead(true, true);
+        frame.prepend(overhead).unwrap();
+        frame.data_mut()[..overhead].fill(8);
+        let mut copy = frame.copy().unwrap();
+        assert_eq!(copy.data(), frame.data());
+        assert!(frame.copy().is_none(), "no buffer is left");
+        // Room for a tag or two is left, in the copy too.
+        copy.prepend(8).unwrap();
     }
 
     #[test]

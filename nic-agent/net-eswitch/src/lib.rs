@@ -23,7 +23,7 @@
 //! | `vfs` | 0 to 1024 | 0 | virtual functions behind each uplink: `pf0vf0`, ... |
 //! | `hpf` | 0, 1 | 0 | whether the host's physical function is behind each uplink: `pf0hpf`, ... |
 //! | `representor` | as DPDK has it: `1`, `[0,2-3]`, `vf1`, `pf0vf[0-3]`, `pf0` for the host's PF | none | functions that get an ethdev |
-//! | `backing` | `<port>:null`, `<port>:inject`, `<port>:af_packet:<interface>`, joined by `+`; the port `*` is all that are not named | `null` | what is behind a port |
+//! | `backing` | `<port>:null`, `<port>:inject`, `<port>:af_packet:<interface>`, `<port>:tap:<interface>`, `<port>:memif:<socket>`, `<port>:pcap:<in>:<out>`, joined by `+`; the port `*` is all that are not named | `null` | what is behind a port |
 //! | `max_rules` | 1 to 2^24 | 65536 | rules that the switch holds |
 //! | `buffers` | 64 to 2^20 | 16384 | packet buffers of the switch; memory is taken when one is first needed |
 //! | `cache` | 2 to 2^24 | 8192 | entries of the exact-match cache |
@@ -45,8 +45,13 @@
 //! * `af_packet`: an interface of the kernel, by a packet socket. VLAN tags that the kernel hides are put
 //!   back; checksums and segmentation that the sender left to its card are done where a frame enters, as
 //!   a card does, so rules count packets of the wire's size. Segmented tunnel packets, which the kernel
-//!   does not describe to a packet socket, are dropped and counted. Interfaces keep their own MTU, and a
-//!   frame that is too long for one is refused and counted.
+//!   does not describe to a packet socket, are dropped and counted. A port's MTU is its interface's until the
+//!   application sets it; the interface keeps its own, and a frame that is too long for either is
+//!   refused and counted.
+//! * `tap`: the kernel's network stack, by a tap device that is made or attached to.
+//! * `memif`: another process, by shared memory; this side is the server.
+//! * `pcap`: frames come out of a capture file, once, from the port's first start on, and what leaves
+//!   goes into another. Either may be left out.
 //!
 //! # Rules
 //!
@@ -57,10 +62,12 @@
 //!
 //! **May know:** DPDK's headers for drivers, the switch's core (`soft-eswitch`), the flow IR. **May not know:**
 //! the agent and its encoder (`nic-offload`): the decoder is written against rte_flow.h alone. Layer 2.
-//! `unsafe` is in `ops`, `queues`, `decode::raw`, `backing::af_packet` and the few calls to the C side.
+//! `unsafe` is in `ops`, `queues`, `decode::raw`, `backing::af_packet`, `backing::tap`,
+//! `backing::interface`, `backing::memif` and the few calls to the C side.
 
 mod args;
 mod backing;
+mod capture;
 mod decode;
 mod device;
 mod ethdev;

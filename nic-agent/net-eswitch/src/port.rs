@@ -13,7 +13,7 @@ use nic_wire::ethernet;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::backing::{Backing, BackingCounters, MAX_BATCH, Piece, SendError};
-use crate::frame::{Frame, MAX_OVERHEAD};
+use crate::frame::{DEFAULT_MTU, Frame, MAX_MTU, MAX_OVERHEAD, MIN_MTU};
 
 /// What the representor's queue holds: frames that no rule matched.
 pub(crate) type RxRing = ArrayQueue<Frame>;
@@ -54,7 +54,7 @@ pub(crate) struct RepresentorCounters {
     pub(crate) rx_scatter: AtomicU64,
     /// Frames that waited when the port was stopped.
     pub(crate) rx_discarded: AtomicU64,
-    /// Frames that the application sent and the backing refused.
+    /// Frames that the application sent and the backing refused, but for those that are too long.
     pub(crate) tx_refused: AtomicU64,
 }
 
@@ -70,6 +70,9 @@ pub(crate) enum NotQueued {
 impl Port {
     pub(crate) fn new(id: PortId, backing: Backing) -> nix::Result<Port> {
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+        let possible = u32::from(MIN_MTU)..=u32::from(MAX_MTU);
+        let mtu = backing.mtu().map(|mtu| mtu.clamp(*possible.start(), *possible.end()));
+        let mtu = mtu.and_then(|mtu| u16::try_from(mtu).ok()).unwrap_or(DEFAULT_MTU);
         Ok(Port {
             id,
             backing,
@@ -81,7 +84,7 @@ impl Port {
                 armed: AtomicBool::new(false),
                 counters: RepresentorCounters::default(),
             },
-            mtu: AtomicU16::new(1500),
+            mtu: AtomicU16::new(mtu),
         })
     }
 
@@ -94,6 +97,10 @@ impl Port {
             let rest = &frames[sent.done..frames.len().min(sent.done + MAX_BATCH)];
             let fitting = rest.iter().take_while(|frame| lawful(frame)).count();
             let (went, error) = if fitting == 0 {
+                if length(rest[0]) > longest {
+                    BackingCounters::count(&self.from_backing.send_oversized);
+                    sent.oversized += 1;
+                }
                 (0, Some(SendError::Refused))
             } else {
                 self.backing.send(&rest[..fitting])
@@ -118,8 +125,10 @@ impl Port {
 pub(crate) struct Sent {
     /// Frames at the front that were dealt with; the rest found no room.
     pub(crate) done: usize,
-    /// Of those, frames that the backing refused.
+    /// Of those, frames that were refused.
     pub(crate) refused: u64,
+    /// Of those, frames that are longer than the port's MTU allows; they are counted already.
+    pub(crate) oversized: u64,
     /// Bytes of those that were not refused.
     pub(crate) bytes: u64,
 }
@@ -193,4 +202,37 @@ impl Representor {
 /// A frame in one piece, as [`Port::send`] takes it.
 pub(crate) fn pieces(frame: &Frame) -> [Piece<'_>; 1] {
     [frame.data()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::args::BackingSpec;
+
+    #[test]
+    fn frames_that_are_too_long_for_the_mtu_are_counted_as_such_and_the_others_go() {
+        let backing = Backing::open(&BackingSpec::Inject).unwrap();
+        let port = Port::new(PortId::uplink(0).unwrap(), backing).unwrap();
+        let (long, short, longest) = ([1; 1523], [2; 13], [3; 1522]);
+        let (in_pieces, whole) = ([&long[..1000], &long[1000..]], [&longest[..]]);
+        let sent = port.send(&[&whole, &in_pieces, &[&short], &whole]);
+        assert_eq!(sent, Sent { done: 4, refused: 2, oversized: 1, bytes: 2 * 1522 });
+        assert_eq!(port.from_backing.send_oversized.load(Relaxed), 1);
+        let Backing::Inject(inject) = &port.backing else { unreachable!() };
+        let lengths: Vec<_> =
+            std::iter::from_fn(|| inject.take(Duration::ZERO)).map(|frame| frame.len()).collect();
+        assert_eq!(lengths, [1522, 1522]);
+    }
+
+    #[test]
+    fn a_port_begins_with_the_mtu_of_its_interface_as_far_as_it_goes() {
+        let of = |backing| Port::new(PortId::uplink(0).unwrap(), backing).unwrap().mtu.load(Relaxed);
+        assert_eq!(of(Backing::Null), DEFAULT_MTU);
+        // As large as the kernel's own interface has it, which is more than a frame holds.
+        let lo = Backing::open(&BackingSpec::AfPacket("lo".into())).expect("a socket (needs root)");
+        assert_eq!((lo.mtu() > Some(MAX_MTU.into()), of(lo)), (true, MAX_MTU));
+    }
 }

@@ -157,10 +157,10 @@ impl TxQueue {
             let _ = pieces.push(of_packet);
         }
         let frames: heapless::Vec<&[Piece<'_>], MAX_BATCH> = pieces.iter().map(|one| &one[..]).collect();
-        let Sent { done, refused, bytes } = self.port.send(&frames);
+        let Sent { done, refused, oversized, bytes } = self.port.send(&frames);
         add(&counters.tx_packets, done as u64 - refused);
         add(&counters.tx_bytes, bytes);
-        add(&counters.tx_refused, refused);
+        add(&counters.tx_refused, refused - oversized);
         for &mbuf in &mbufs[..done] {
             // SAFETY: the packet was sent or refused; nothing points to it any more.
             unsafe { dpdk_sys::shim_pktmbuf_free(mbuf) };

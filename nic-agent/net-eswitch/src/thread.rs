@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use nic_flow::PortId;
-use nic_flow::seam::{BURST, Burst, PacketBuf};
+use nic_flow::seam::{BURST, Burst};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::Pid;
 use soft_eswitch::{Egress, Forwarder, Switch, Unsent};
 
-use crate::backing::Scratch;
+use crate::backing::{Scratch, Source};
 use crate::frame::{Frame, Pool};
 use crate::port::{NotQueued, Port, pieces};
 
@@ -124,12 +124,18 @@ impl Hardware {
     fn serve(&mut self, index: usize) {
         let port = Arc::clone(&self.egress.ports[index]);
         for _ in 0..TURN {
-            port.backing.receive(
+            let source = port.backing.receive(
                 &mut self.scratch,
                 &self.egress.pool,
                 &port.from_backing,
                 &mut self.received,
             );
+            if source == Source::Ended
+                && let Some(event) = port.backing.event()
+            {
+                // Otherwise it would wake this thread for ever. What is left is forwarded below.
+                let _ = self.epoll.delete(event);
+            }
             if self.received.is_empty() {
                 return;
             }
@@ -168,7 +174,7 @@ impl ToPorts {
                 let frames: heapless::Vec<&[&[u8]], BURST> = frames.iter().map(|one| &one[..]).collect();
                 let sent = port.send(&frames);
                 // What found no room is lost, as in a card.
-                let lost = (frames.len() - sent.done) as u64 + sent.refused;
+                let lost = (frames.len() - sent.done) as u64 + sent.refused - sent.oversized;
                 port.from_backing.send_refused.fetch_add(lost, Ordering::Relaxed);
             }
             queued.clear();
@@ -192,6 +198,6 @@ impl Egress<Frame> for ToPorts {
     }
 
     fn copy(&mut self, packet: &Frame) -> Option<Frame> {
-        self.pool.copy_of(packet.data())
+        packet.copy()
     }
 }

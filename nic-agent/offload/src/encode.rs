@@ -1,11 +1,13 @@
 //! A rule of the flow IR as items and actions.
 //!
 //! Only what every supported card takes is used: an explicit source port, Ethernet, one VLAN tag,
-//! IPv4, IPv6, ARP, TCP, UDP, ICMP, a counter and one fate. An item in the pattern means that its header
-//! is there and whole, which is what the status fields of the key say.
+//! IPv4, IPv6, ARP, TCP, UDP, ICMP, VXLAN and the same chain once more behind it, a counter and one fate.
+//! An item in the pattern means that its header is there and whole, which is what the status fields of
+//! the key say.
 
 mod actions;
 mod pattern;
+mod rest;
 
 use dpdk::DevId;
 use dpdk::flow::{Action, Item};

@@ -1,49 +1,57 @@
 //! What a translation depends on, and what a change touches.
 
-use nic_flow::field::Field;
-use nic_flow::{FlowKey, FlowMask, Match, PortId};
+use core::net::IpAddr;
 
-/// A table that stages consult.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Table {
-    /// The policy of ports, looked up by port. The port stands in [`Field::InPort`] of the match,
-    /// whether the packet entered by it or would leave by it.
-    Ports,
-    /// The devices that are there, looked up by port as in [`Table::Ports`].
-    Devices,
-    /// Flow rules, looked up by the packet.
-    FlowRules,
-}
+use nic_flow::{MacAddr, Match, PortId};
+use nic_policy::{BridgeId, VtepId};
 
 /// One consultation of a table, hit or miss: the bits by which it was consulted, *as that stage saw
-/// them*. After a rewrite that is another key than the packet's at its arrival.
+/// them*. After a rewrite or a decapsulation that is another key than the packet's at its arrival.
 ///
-/// Equal consultations are equal values, so whoever keeps many flows interns them.
+/// Equal consultations are equal values, so whoever keeps many flows interns them. A change names what
+/// it touched in the same words.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a translation has one of the large ones; a box would be an allocation to each"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Dependency {
-    /// The table.
-    pub table: Table,
-    /// The keys that the consultation stands for.
-    pub matches: Match,
+pub enum Dependency {
+    /// The policy of a port, whether the packet entered by it or would leave by it.
+    Port(PortId),
+    /// Whether a port's device is there.
+    Device(PortId),
+    /// Flow rules, looked up by the packet.
+    FlowRules(Match),
+    /// Which VTEPs are on an uplink, and all that makes them.
+    Vteps(PortId),
+    /// A VTEP, and all that makes it.
+    Vtep(VtepId),
+    /// Which bridge a VNI of a VTEP is.
+    Vni(VtepId, u32),
+    /// A tunnel peer.
+    TunnelPeer(VtepId, IpAddr),
+    /// A bridge, and who is a member of it.
+    Bridge(BridgeId),
+    /// Where a MAC address is, by configuration or learned.
+    Fdb(BridgeId, MacAddr),
+    /// A next hop's MAC address.
+    Neighbor(VtepId, IpAddr),
 }
 
-/// A part of a table in which a later snapshot may answer otherwise than an earlier one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Touched {
-    /// The table.
-    pub table: Table,
-    /// The keys for which the answer may have changed.
-    pub matches: Match,
-}
+/// A part of a table in which a later state may answer otherwise than an earlier one.
+pub type Touched = Dependency;
 
 impl Dependency {
     /// True if the consultation may come out otherwise after the change.
     pub fn is_touched_by(&self, touched: &Touched) -> bool {
-        self.table == touched.table && self.matches.overlaps(&touched.matches)
+        match (self, touched) {
+            (Dependency::FlowRules(read), Dependency::FlowRules(changed)) => read.overlaps(changed),
+            _ => self == touched,
+        }
     }
-}
 
-/// The match by which tables of ports are consulted.
-pub(crate) fn by_port(port: PortId) -> Match {
-    Match::new(FlowKey::ZERO.with(Field::InPort, port.bits().into()), FlowMask::exact(Field::InPort))
+    /// True if only an equal consultation is touched by this change: it is found by its value.
+    pub const fn is_exact(&self) -> bool {
+        !matches!(self, Dependency::FlowRules(_))
+    }
 }

@@ -1,22 +1,24 @@
 //! Egress: the policy of the ports by which the packet would leave.
 //!
 //! * **Reads:** the ingress port.
-//! * **Consults:** ports and devices, by each output port.
+//! * **Consults:** ports and devices, by each output port. Not for the members of a flood: they are
+//!   looked at when it happens.
 //! * **Drops:** `output.unconfigured`, `output.disabled`, `output.absent`, `output.ingress`.
 //!
 //! An output that may not be is taken out of the list, and the others stand: one closed port must not
 //! silence a flood. Only if no output is left is the packet dropped, for the reason of the first. What
 //! stands behind the last output that is left changes no packet and goes too.
 
-use nic_flow::{Action, ActionList, PortId};
+use nic_flow::{Action, PortId};
 use nic_policy::{DropReason, Verdict};
 
+use crate::plan::Plan;
 use crate::probe::Probe;
 
 /// The stage.
-pub(crate) fn run(probe: &mut Probe<'_>, plan: &mut ActionList) -> Verdict {
+pub(crate) fn run(probe: &mut Probe<'_>, plan: &mut Plan) -> Verdict {
     let mut first = None;
-    plan.retain(|action| match action {
+    plan.actions.retain(|action| match action {
         Action::Output(port) => match may_leave(probe, *port) {
             Ok(()) => true,
             Err(reason) => {
@@ -26,8 +28,8 @@ pub(crate) fn run(probe: &mut Probe<'_>, plan: &mut ActionList) -> Verdict {
         },
         _ => true,
     });
-    let last = plan.iter().rposition(|action| matches!(action, Action::Output(_)));
-    plan.truncate(last.map_or(0, |last| last + 1));
+    let last = plan.actions.iter().rposition(|action| action.destination().is_some());
+    plan.actions.truncate(last.map_or(0, |last| last + 1));
     match (last, first) {
         (Some(_), _) => Verdict::Pass,
         // A plan that came here without any output was a drop already; the rule said so.
@@ -49,7 +51,7 @@ fn may_leave(probe: &mut Probe<'_>, egress: PortId) -> Result<(), DropReason> {
 #[cfg(test)]
 mod tests {
     use crate::Snapshot;
-    use crate::dependency::{Dependency, Table, by_port};
+    use crate::dependency::Dependency;
     use crate::fixture::{disabled, fate, open, policy, port, rule, translated};
 
     /// `pf0vf1` is disabled, `pf0vf2` has no device, `pf0vf3` has no policy.
@@ -81,9 +83,8 @@ mod tests {
     fn a_flow_depends_on_the_policy_and_the_device_of_each_output() {
         let translation = translated("in_port=p0", &sending("output(pf0vf2),output(pf0vf0)"));
         for name in ["pf0vf0", "pf0vf2"] {
-            for table in [Table::Ports, Table::Devices] {
-                let dependency = Dependency { table, matches: by_port(port(name)) };
-                assert!(translation.dependencies.contains(&dependency), "{table:?} {name}");
+            for dependency in [Dependency::Port(port(name)), Dependency::Device(port(name))] {
+                assert!(translation.dependencies.contains(&dependency), "{dependency:?}");
             }
         }
     }

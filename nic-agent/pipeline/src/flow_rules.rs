@@ -2,25 +2,33 @@
 //!
 //! * **Reads:** what the rules ask, layer by layer, down to the rule that wins; and what tells whether
 //!   the packet has a place for each of its actions.
-//! * **Consults:** flow rules, by the packet as it arrived.
+//! * **Consults:** flow rules, by the packet as it arrived; if none matches, the ingress port.
 //! * **Drops:** `flow_rules.no_match`, `flow_rules.drop`, `malformed.vlan`, `malformed.l3`,
 //!   `malformed.l4`, `ttl.expired`.
 //!
 //! An action for which the packet has no place (a TCP port set in an ARP packet) is left out of the
 //! plan, as it changes nothing. An action that cannot be done ends the list: what was output before
 //! stands, and if nothing was, the packet is dropped. Actions behind the last output are not looked at.
+//!
+//! A rule that decides keeps the packet from the bridge. Without one, a packet of a port that is attached
+//! to a bridge goes on to it, and any other is dropped. What came out of a tunnel meets no flow rule.
 
-use nic_flow::field::{L3, L4};
-use nic_flow::{Action, ActionList, Field};
+use nic_flow::field::{L3, L4, Tunnel};
+use nic_flow::{Action, Field};
 use nic_policy::{DropReason, Verdict};
 
+use crate::plan::Plan;
 use crate::probe::{Layer, Probe, VLANS_MALFORMED};
 
 /// The stage.
-pub(crate) fn run(probe: &mut Probe<'_>, plan: &mut ActionList) -> Verdict {
+pub(crate) fn run(probe: &mut Probe<'_>, plan: &mut Plan) -> Verdict {
+    if plan.ingress.is_some() {
+        return Verdict::Pass;
+    }
     let Some(found) = probe.flow_rule() else {
-        return Verdict::Drop(DropReason::NoRule);
+        return if is_attached(probe) { Verdict::Pass } else { Verdict::Drop(DropReason::NoRule) };
     };
+    plan.decided = true;
     if let Err(reason) = found.matched {
         return Verdict::Drop(reason);
     }
@@ -30,27 +38,40 @@ pub(crate) fn run(probe: &mut Probe<'_>, plan: &mut ActionList) -> Verdict {
     };
     for action in &actions[..=last] {
         match has_place(probe, action) {
-            Ok(true) => {
-                probe.rewrite(action);
-                // As long as the rule's own list, so there is room.
-                let _ = plan.push(*action);
-            }
+            // As long as the rule's own list, so there is room.
+            Ok(true) => plan.act(probe, *action),
             Ok(false) => {}
-            Err(_) if plan.iter().any(is_output) => break,
+            Err(_) if plan.actions.iter().any(is_output) => break,
             Err(reason) => return Verdict::Drop(reason),
         }
     }
     Verdict::Pass
 }
 
+/// Whether the packet's port takes part in a bridge, of whatever VLAN.
+fn is_attached(probe: &mut Probe<'_>) -> bool {
+    let ingress = probe.in_port();
+    let port = probe.port(ingress);
+    port.is_some_and(|port| port.bridges.access.is_some() || !port.bridges.trunk.is_empty())
+}
+
 fn is_output(action: &Action) -> bool {
-    matches!(action, Action::Output(_))
+    action.destination().is_some()
 }
 
 /// Whether the packet has a place for the action; an error if it cannot be done.
 pub(crate) fn has_place(probe: &mut Probe<'_>, action: &Action) -> Result<bool, DropReason> {
     match action {
-        Action::Output(_) | Action::PushVlan { .. } | Action::SetEthSrc(_) | Action::SetEthDst(_) => Ok(true),
+        Action::Output(_)
+        | Action::Flood(_)
+        | Action::PushVlan { .. }
+        | Action::SetEthSrc(_)
+        | Action::SetEthDst(_)
+        | Action::EncapVxlan(_) => Ok(true),
+        Action::DecapVxlan => {
+            probe.whole(Layer::Tunnel)?;
+            Ok(Tunnel::from_bits(probe.read(Field::Tunnel)) == Tunnel::Vxlan)
+        }
         Action::SetVlanVid(_) | Action::SetVlanPcp(_) => {
             probe.whole(Layer::EtherType)?;
             Ok(probe.read(Field::VlanCount) > 0)
@@ -63,7 +84,7 @@ pub(crate) fn has_place(probe: &mut Probe<'_>, action: &Action) -> Result<bool, 
         Action::SetIpSrc(ip) | Action::SetIpDst(ip) => {
             Ok(ip_version(probe)? == Some(if ip.is_ipv6() { Version::V6 } else { Version::V4 }))
         }
-        Action::SetIpDscp(_) | Action::SetIpTtl(_) => Ok(ip_version(probe)?.is_some()),
+        Action::SetIpDscp(_) | Action::SetIpEcn(_) | Action::SetIpTtl(_) => Ok(ip_version(probe)?.is_some()),
         Action::DecIpTtl => {
             if ip_version(probe)?.is_none() {
                 return Ok(false);
@@ -103,7 +124,7 @@ fn has_ports(probe: &mut Probe<'_>) -> Result<bool, DropReason> {
 #[cfg(test)]
 mod tests {
     use crate::fixture::{fate, fields, open, policy, rule, translated};
-    use crate::trace;
+    use crate::{State, trace};
 
     const TCP: &str = "eth_type=0x0800,l3=1,l4=1,ip_proto=6,ip_ttl=64";
 
@@ -229,7 +250,8 @@ mod tests {
     #[test]
     fn the_trace_names_the_rule_that_decided() {
         let policy = policy(&[open("p0"), rule(7, 1, "in_port=p0,ip_dst=10.0.0.1", "drop")]);
-        let trace = trace(&crate::fixture::packet(&format!("in_port=p0,{TCP},ip_dst=10.0.0.1")), &policy);
+        let packet = crate::fixture::packet(&format!("in_port=p0,{TCP},ip_dst=10.0.0.1"));
+        let trace = trace(&packet, &policy, &State::default());
         let step = trace.steps.last().expect("a step");
         assert_eq!(step.stage, nic_policy::Stage::FlowRules);
         assert_eq!(step.objects, [nic_policy::ObjectId::FlowRule(nic_policy::FlowRuleId(7))]);

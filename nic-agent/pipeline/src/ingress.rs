@@ -7,16 +7,15 @@
 //!   `malformed.vlan` and `malformed.l3` where the check of ARP packets has to read behind them.
 
 use nic_flow::field::L3;
-use nic_flow::key::mac_from_bits;
-use nic_flow::{ActionList, Field, MacAddr};
+use nic_flow::{Field, MacAddr};
 use nic_policy::{DropReason, Verdict};
+use nic_wire::EtherType;
 
+use crate::plan::Plan;
 use crate::probe::{Layer, Probe};
 
-const ETHERTYPE_ARP: u128 = 0x0806;
-
 /// The stage.
-pub(crate) fn run(probe: &mut Probe<'_>, _plan: &mut ActionList) -> Verdict {
+pub(crate) fn run(probe: &mut Probe<'_>, _plan: &mut Plan) -> Verdict {
     match admit(probe) {
         Ok(()) => Verdict::Pass,
         Err(reason) => Verdict::Drop(reason),
@@ -37,17 +36,17 @@ fn admit(probe: &mut Probe<'_>) -> Result<(), DropReason> {
 
 /// A tenant that may not use another's address may not claim it by ARP either.
 fn check_source(probe: &mut Probe<'_>, macs: &[MacAddr]) -> Result<(), DropReason> {
-    if !macs.contains(&mac_from_bits(probe.read(Field::EthSrc))) {
+    if !macs.contains(&probe.mac(Field::EthSrc)) {
         return Err(DropReason::SourceMac);
     }
     probe.whole(Layer::EtherType)?;
-    if probe.read(Field::EthType) != ETHERTYPE_ARP {
+    if probe.eth_type() != EtherType::ARP {
         return Ok(());
     }
     if L3::from_bits(probe.read(Field::L3)) != L3::Ok {
         return Err(DropReason::MalformedL3);
     }
-    if macs.contains(&mac_from_bits(probe.read(Field::ArpSha))) { Ok(()) } else { Err(DropReason::ArpSender) }
+    if macs.contains(&probe.mac(Field::ArpSha)) { Ok(()) } else { Err(DropReason::ArpSender) }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! Where the bits of a rewritten key come from.
 //!
 //! Once an action has overwritten a field, reading it says nothing about the packet that arrived; once
-//! a VLAN tag was taken away, reading the outer tag reads what arrived as the inner one. Without this
+//! a VLAN tag was taken away, reading the outer tag reads what arrived as the inner one, and once a
+//! packet came out of a tunnel, reading any field reads what arrived in the tunnel. Without this
 //! book-keeping a rewrite would either widen megaflow masks for nothing or, worse, forget bits.
 
+use nic_flow::action::VXLAN_PORT;
+use nic_flow::field::TUNNELLED;
 use nic_flow::{Action, Field};
 
 /// What the bits of one field of the current key are made of.
@@ -59,7 +62,7 @@ impl Origins {
     /// so has been read.
     pub(crate) fn follow(&mut self, action: &Action) {
         match action {
-            Action::Output(_) => {}
+            Action::Output(_) | Action::Flood(_) => {}
             Action::PushVlan { .. } => {
                 self.moved(Field::VlanTpid, Field::InnerVlanTpid);
                 self.moved(Field::VlanTci, Field::InnerVlanTci);
@@ -84,7 +87,35 @@ impl Origins {
             Action::SetIpTtl(_) => self.overwritten(Field::IpTtl, u128::MAX),
             Action::DecIpTtl => self.computed(Field::IpTtl),
             Action::SetL4Src(_) => self.overwritten(Field::L4Src, u128::MAX),
-            Action::SetL4Dst(_) => self.overwritten(Field::L4Dst, u128::MAX),
+            Action::SetL4Dst(port) => {
+                self.overwritten(Field::L4Dst, u128::MAX);
+                if *port != VXLAN_PORT {
+                    self.without_tunnel();
+                }
+            }
+            Action::SetIpEcn(_) => self.overwritten(Field::IpTos, 0x03),
+            Action::EncapVxlan(_) => {
+                for &(plain, tunnelled) in TUNNELLED {
+                    self.moved(plain, tunnelled);
+                    self.overwritten(plain, u128::MAX);
+                }
+                self.overwritten(Field::Tunnel, u128::MAX);
+                self.overwritten(Field::Vni, u128::MAX);
+            }
+            Action::DecapVxlan => {
+                for &(plain, tunnelled) in TUNNELLED {
+                    self.moved(tunnelled, plain);
+                }
+                self.without_tunnel();
+            }
         }
+    }
+
+    fn without_tunnel(&mut self) {
+        for &(_, tunnelled) in TUNNELLED {
+            self.overwritten(tunnelled, u128::MAX);
+        }
+        self.overwritten(Field::Tunnel, u128::MAX);
+        self.overwritten(Field::Vni, u128::MAX);
     }
 }

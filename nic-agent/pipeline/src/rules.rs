@@ -2,7 +2,7 @@
 //!
 //! Rules of one mask stand in one subtable; the subtables stand in the order of the best [`Rank`] in
 //! each, so a lookup ends once nothing better can come. A subtable is looked up layer by layer (ingress
-//! port, Ethernet, EtherType, L3, L4), and a packet that no rule there can match is told by the first
+//! port, Ethernet, EtherType, L3, L4, and the same in a tunnel), and a packet that no rule there can match is told by the first
 //! layer that says so: a rule on TCP ports of one port does not make every megaflow of the others a
 //! 5-tuple. Versions share structure: a change costs what it touches.
 //!
@@ -10,12 +10,12 @@
 //! header. If the packet has it malformed and satisfies the rule in all that can be read, the rule
 //! decides: were it the one of the highest rank, the packet is dropped as malformed. A rule that asks
 //! for less is not concerned. (A later fragment is not malformed. It has no layer-4 header, so a rule
-//! that asks for one does not match it.)
+//! that asks for one does not match it; nor is there a tunnel in what has no whole tunnel header.)
 
 use core::cmp::Reverse;
 use std::sync::Arc;
 
-use nic_flow::field::{L3, L4};
+use nic_flow::field::{L3, L4, Tunnel};
 use nic_flow::{Field, FlowKey, FlowMask, Match};
 use nic_policy::{DropReason, FlowRule, Rank};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
@@ -70,13 +70,19 @@ struct Level {
 
 /// A rule's match, with the states of the headers that it asks for made plain.
 pub(crate) fn effective(matches: &Match) -> Match {
-    let deepest = matches.mask().fields().map(Layer::of).max();
     let mut effective = *matches;
-    if deepest >= Some(Layer::L3) && matches.mask().get(Field::L3) == 0 {
-        effective = effective.is(Field::L3, L3::Ok as u128);
-    }
-    if deepest >= Some(Layer::L4) && matches.mask().get(Field::L4) == 0 {
-        effective = effective.is(Field::L4, L4::Ok as u128);
+    let deepest = matches.mask().fields().map(Layer::of).max();
+    let states = [
+        (Layer::L3, Field::L3, L3::Ok as u128),
+        (Layer::L4, Field::L4, L4::Ok as u128),
+        (Layer::Tunnel, Field::Tunnel, Tunnel::Vxlan as u128),
+        (Layer::TunL3, Field::TunL3, L3::Ok as u128),
+        (Layer::TunL4, Field::TunL4, L4::Ok as u128),
+    ];
+    for (layer, state, whole) in states {
+        if deepest >= Some(layer) && matches.mask().get(state) == 0 {
+            effective = effective.is(state, whole);
+        }
     }
     effective
 }

@@ -3,17 +3,27 @@
 //! A clone is a few reference counts; the state after a delta shares all that the delta left alone.
 
 use core::fmt;
+use core::net::IpAddr;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use nic_flow::PortId;
-use nic_policy::{Change, Delta, FlowRule, FlowRuleId, Object, ObjectId, Port, Revision};
+use nic_flow::{MacAddr, PortId};
+use nic_policy::{
+    Bridge, BridgeId, Change, Delta, FdbEntry, FlowRule, FlowRuleId, Object, ObjectId, Port, Revision,
+    TunnelPeer, Vtep, VtepId,
+};
 use rpds::{HashTrieMapSync, HashTrieSetSync};
 use rustc_hash::FxBuildHasher;
 use thiserror::Error;
 
-use crate::dependency::{Table, Touched, by_port};
+use crate::dependency::Touched;
 use crate::rules::{RuleTable, effective};
+
+mod overlay;
+#[cfg(test)]
+mod tests;
+
+use overlay::Tables;
 
 /// A state of the policy. Closed where it says nothing: [`Snapshot::empty`] forwards no packet.
 #[derive(Clone, Default)]
@@ -22,7 +32,27 @@ pub struct Snapshot {
     ports: HashTrieMapSync<PortId, Arc<Port>, FxBuildHasher>,
     flow_rules: HashTrieMapSync<FlowRuleId, Arc<FlowRule>, FxBuildHasher>,
     rules: RuleTable,
+    tables: Tables,
     devices: HashTrieSetSync<PortId, FxBuildHasher>,
+}
+
+/// Who gets what is flooded in a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Member {
+    /// An attached port.
+    Port {
+        /// The port.
+        port: PortId,
+        /// The VLAN that the bridge has on this port; `None` for untagged.
+        vid: Option<u16>,
+    },
+    /// A tunnel peer of the bridge's VTEP.
+    Peer {
+        /// The VTEP.
+        vtep: VtepId,
+        /// The peer's address.
+        address: IpAddr,
+    },
 }
 
 /// Why a delta was not applied. The snapshot it was meant for is as it was.
@@ -84,12 +114,12 @@ impl Snapshot {
         let wanted: HashSet<PortId, FxBuildHasher> = present.iter().copied().collect();
         for &gone in self.devices.iter().filter(|port| !wanted.contains(port)) {
             next.devices.remove_mut(&gone);
-            touched.add(Touched { table: Table::Devices, matches: by_port(gone) });
+            touched.add(Touched::Device(gone));
         }
         for &port in present {
             if !next.devices.contains(&port) {
                 next.devices.insert_mut(port);
-                touched.add(Touched { table: Table::Devices, matches: by_port(port) });
+                touched.add(Touched::Device(port));
             }
         }
         (next, touched.list)
@@ -98,22 +128,27 @@ impl Snapshot {
     /// The object of that id.
     pub fn object(&self, id: ObjectId) -> Option<Object> {
         match id {
-            ObjectId::Port(id) => self.ports.get(&id).map(|port| Object::Port(Port::clone(port))),
+            ObjectId::Port(id) => self.port(id).cloned().map(Object::Port),
             ObjectId::FlowRule(id) => {
                 self.flow_rules.get(&id).map(|rule| Object::FlowRule(FlowRule::clone(rule)))
             }
+            ObjectId::Bridge(id) => self.bridge(id).cloned().map(Object::Bridge),
+            ObjectId::Vtep(id) => self.vtep(id).cloned().map(Object::Vtep),
+            ObjectId::TunnelPeer(vtep, address) => self.peer(vtep, address).cloned().map(Object::TunnelPeer),
+            ObjectId::FdbEntry(bridge, mac) => self.fdb_entry(bridge, mac).cloned().map(Object::FdbEntry),
         }
     }
 
     /// The ids of all objects, in no particular order.
     pub fn ids(&self) -> impl Iterator<Item = ObjectId> + '_ {
         let ports = self.ports.keys().map(|&id| ObjectId::Port(id));
-        ports.chain(self.flow_rules.keys().map(|&id| ObjectId::FlowRule(id)))
+        let rules = self.flow_rules.keys().map(|&id| ObjectId::FlowRule(id));
+        ports.chain(rules).chain(self.tables.ids())
     }
 
     /// How many objects there are.
     pub fn len(&self) -> usize {
-        self.ports.size() + self.flow_rules.size()
+        self.ports.size() + self.flow_rules.size() + self.tables.len()
     }
 
     /// True if there is no object.
@@ -121,12 +156,74 @@ impl Snapshot {
         self.len() == 0
     }
 
-    pub(crate) fn port(&self, port: PortId) -> Option<&Port> {
+    /// The policy of a port.
+    pub fn port(&self, port: PortId) -> Option<&Port> {
         self.ports.get(&port).map(Arc::as_ref)
     }
 
-    pub(crate) fn has_device(&self, port: PortId) -> bool {
+    /// True if the port's device is there.
+    pub fn has_device(&self, port: PortId) -> bool {
         self.devices.contains(&port)
+    }
+
+    /// A bridge.
+    pub fn bridge(&self, id: BridgeId) -> Option<&Bridge> {
+        self.tables.bridges.get(&id).map(Arc::as_ref)
+    }
+
+    /// A VTEP.
+    pub fn vtep(&self, id: VtepId) -> Option<&Vtep> {
+        self.tables.vteps.get(&id).map(Arc::as_ref)
+    }
+
+    /// All VTEPs, in no particular order.
+    pub fn vteps(&self) -> impl Iterator<Item = &Vtep> {
+        self.tables.vteps.values().map(Arc::as_ref)
+    }
+
+    /// The VTEPs of an uplink, in the order of their ids.
+    pub fn vteps_on(&self, uplink: PortId) -> impl Iterator<Item = &Vtep> {
+        self.tables.vteps_on(uplink)
+    }
+
+    /// A tunnel peer.
+    pub fn peer(&self, vtep: VtepId, address: IpAddr) -> Option<&TunnelPeer> {
+        self.tables.peers.get(&(vtep, address)).map(Arc::as_ref)
+    }
+
+    /// The place of a MAC address by configuration.
+    pub fn fdb_entry(&self, bridge: BridgeId, mac: MacAddr) -> Option<&FdbEntry> {
+        self.tables.fdb.get(&(bridge, mac)).map(Arc::as_ref)
+    }
+
+    /// All places by configuration, in the order of their ids.
+    pub fn fdb_entries(&self) -> impl Iterator<Item = &FdbEntry> {
+        self.tables.fdb.values().map(Arc::as_ref)
+    }
+
+    /// The bridge of a VNI of a VTEP.
+    pub fn bridge_of(&self, vtep: VtepId, vni: u32) -> Option<BridgeId> {
+        self.tables.bridge_of(vtep, vni)
+    }
+
+    /// Who gets what is flooded in a bridge: ports in their order, then tunnel peers in theirs. A port
+    /// that has several VLANs there is a member by the first. Whether a port is enabled and its device
+    /// there is not looked at. A bridge that is not there has no member.
+    pub fn members(&self, bridge: BridgeId) -> impl Iterator<Item = Member> + '_ {
+        let bridge = self.bridge(bridge);
+        let ports = bridge.into_iter().flat_map(|bridge| self.tables.ports_of(bridge.id));
+        let vtep = bridge.and_then(|bridge| bridge.overlay).and_then(|overlay| self.vtep(overlay.vtep));
+        let peers = bridge.zip(vtep).into_iter().flat_map(|(bridge, vtep)| {
+            let peers = self.tables.peers_of(bridge.id, vtep.id);
+            peers.map(|address| Member::Peer { vtep: vtep.id, address })
+        });
+        ports.map(|(port, vid)| Member::Port { port, vid }).chain(peers)
+    }
+
+    /// The MAC address of the station that has an IP address by configuration
+    /// ([`FdbEntry::addresses`]).
+    pub fn static_address(&self, bridge: BridgeId, address: IpAddr) -> Option<MacAddr> {
+        self.tables.station_of(bridge, address)
     }
 
     pub(crate) const fn rules(&self) -> &RuleTable {
@@ -135,12 +232,7 @@ impl Snapshot {
 
     fn put(&mut self, object: &Object, touched: &mut TouchedSet) {
         match object {
-            Object::Port(port) => {
-                if self.port(port.id) != Some(port) {
-                    self.ports.insert_mut(port.id, Arc::new(port.clone()));
-                    touched.add(Touched { table: Table::Ports, matches: by_port(port.id) });
-                }
-            }
+            Object::Port(port) => self.set_port(port.id, Some(port), touched),
             Object::FlowRule(rule) => {
                 if self.flow_rules.get(&rule.id).map(Arc::as_ref) != Some(rule) {
                     self.remove(ObjectId::FlowRule(rule.id), touched);
@@ -150,16 +242,20 @@ impl Snapshot {
                     self.flow_rules.insert_mut(rule.id, rule);
                 }
             }
+            Object::Bridge(bridge) => self.tables.set_bridge(bridge.id, Some(bridge), touched),
+            Object::Vtep(vtep) => self.tables.set_vtep(vtep.id, Some(vtep), touched),
+            Object::TunnelPeer(peer) => {
+                self.tables.set_peer((peer.vtep, peer.address), Some(peer), touched);
+            }
+            Object::FdbEntry(entry) => {
+                self.tables.set_fdb_entry((entry.bridge, entry.mac), Some(entry), touched);
+            }
         }
     }
 
     fn remove(&mut self, id: ObjectId, touched: &mut TouchedSet) {
         match id {
-            ObjectId::Port(id) => {
-                if self.ports.remove_mut(&id) {
-                    touched.add(Touched { table: Table::Ports, matches: by_port(id) });
-                }
-            }
+            ObjectId::Port(id) => self.set_port(id, None, touched),
             ObjectId::FlowRule(id) => {
                 if let Some(rule) = self.flow_rules.get(&id).cloned() {
                     self.rules.remove(&rule);
@@ -167,6 +263,23 @@ impl Snapshot {
                     self.flow_rules.remove_mut(&id);
                 }
             }
+            ObjectId::Bridge(id) => self.tables.set_bridge(id, None, touched),
+            ObjectId::Vtep(id) => self.tables.set_vtep(id, None, touched),
+            ObjectId::TunnelPeer(vtep, address) => self.tables.set_peer((vtep, address), None, touched),
+            ObjectId::FdbEntry(bridge, mac) => self.tables.set_fdb_entry((bridge, mac), None, touched),
+        }
+    }
+
+    fn set_port(&mut self, id: PortId, new: Option<&Port>, touched: &mut TouchedSet) {
+        let old = self.ports.get(&id).cloned();
+        if old.as_deref() == new {
+            return;
+        }
+        touched.add(Touched::Port(id));
+        self.tables.attach(old.as_deref(), new, touched);
+        match new {
+            Some(port) => self.ports.insert_mut(id, Arc::new(port.clone())),
+            None => drop(self.ports.remove_mut(&id)),
         }
     }
 }
@@ -183,7 +296,7 @@ impl fmt::Debug for Snapshot {
 }
 
 fn rule_touched(rule: &FlowRule) -> Touched {
-    Touched { table: Table::FlowRules, matches: effective(&rule.matches) }
+    Touched::FlowRules(effective(&rule.matches))
 }
 
 /// What a change touched, each once.
@@ -195,76 +308,10 @@ struct TouchedSet {
 
 impl TouchedSet {
     fn add(&mut self, touched: Touched) {
-        if self.seen.insert(touched) {
+        // One object's own, and a delta changes each object once.
+        let own = matches!(touched, Touched::Fdb(..) | Touched::Port(_) | Touched::TunnelPeer(..));
+        if own || self.seen.insert(touched) {
             self.list.push(touched);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::{disabled, open, policy, port, rule, translated};
-
-    fn put(objects: &[Object]) -> Delta {
-        Delta {
-            revision: Revision(2),
-            replace_all: false,
-            changes: objects.iter().cloned().map(Change::Put).collect(),
-        }
-    }
-
-    #[test]
-    fn a_snapshot_goes_to_other_threads() {
-        fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
-        shared(&Snapshot::empty());
-    }
-
-    #[test]
-    fn a_delta_that_names_an_object_twice_is_refused_whole() {
-        let before = policy(&[open("p0")]);
-        let delta = put(&[open("pf0vf0"), disabled("p0"), open("p0")]);
-        assert_eq!(before.apply(&delta).err(), Some(ApplyError::ChangedTwice(ObjectId::Port(port("p0")))));
-        assert_eq!((before.len(), before.revision()), (1, Revision(0)));
-    }
-
-    #[test]
-    fn a_state_is_not_changed_by_those_made_from_it() {
-        let before = policy(&[open("p0"), open("pf0vf0"), rule(1, 1, "in_port=p0", "output(pf0vf0)")]);
-        let flow = translated("in_port=p0", &before);
-        let (after, _) = before.apply(&put(&[rule(1, 1, "in_port=p0", "drop")])).expect("each id once");
-        assert_eq!(translated("in_port=p0", &before), flow);
-        assert_ne!(translated("in_port=p0", &after), flow);
-    }
-
-    #[test]
-    fn what_stays_the_same_is_not_touched() {
-        let objects = [open("p0"), rule(1, 1, "in_port=p0", "drop"), rule(2, 1, "eth_type=0x0800", "drop")];
-        let before = policy(&objects);
-        assert_eq!(before.apply(&put(&objects)).expect("each id once").1, []);
-        let sync = Delta { replace_all: true, ..put(&objects[..2]) };
-        let (after, touched) = before.apply(&sync).expect("each id once");
-        let gone = Touched { table: Table::FlowRules, matches: "eth_type=0x0800".parse().expect("a match") };
-        assert_eq!((touched, after.len()), (vec![gone], 2));
-    }
-
-    #[test]
-    fn a_rule_that_moves_touches_where_it_was_and_where_it_is() {
-        let before = policy(&[rule(1, 1, "in_port=p0", "drop")]);
-        let touched = |object| before.apply(&put(&[object])).expect("each id once").1.len();
-        assert_eq!(touched(rule(1, 1, "in_port=pf0vf0", "drop")), 2);
-        assert_eq!(touched(rule(1, 2, "in_port=p0", "output(p0)")), 1);
-    }
-
-    #[test]
-    fn flows_of_malformed_packets_depend_on_the_rules_that_read_them() {
-        let before =
-            policy(&[open("p0"), rule(1, 1, "in_port=p0,eth_type=0x0800,l3=1,ip_src=10.0.0.1", "drop")]);
-        let flow = translated("in_port=p0,eth_type=0x0800,l3=2", &before);
-        assert_eq!(flow.dropped, Some(nic_policy::DropReason::MalformedL3));
-        let removal =
-            Delta { changes: vec![Change::Remove(ObjectId::FlowRule(FlowRuleId(1)))], ..Delta::default() };
-        let (_, touched) = before.apply(&removal).expect("each id once");
-        assert!(flow.dependencies.iter().any(|dependency| dependency.is_touched_by(&touched[0])));
     }
 }

@@ -5,7 +5,9 @@ use nic_policy::Stage;
 
 use crate::snapshot::Snapshot;
 use crate::stages::{ORDER, Translation, translate_by};
+use crate::state::State;
 
+pub use crate::plan::Plan;
 pub use crate::probe::Probe;
 pub use crate::stages::StageFn;
 
@@ -13,6 +15,11 @@ pub use crate::stages::StageFn;
 pub const STAGES: [(Stage, StageFn); Stage::COUNT] = ORDER;
 
 /// [`translate`](crate::translate) by other stages.
-pub fn translate_with(stages: &[(Stage, StageFn)], key: &FlowKey, snapshot: &Snapshot) -> Translation {
-    translate_by(stages, key, snapshot, |_, _, _| {})
+pub fn translate_with(
+    stages: &[(Stage, StageFn)],
+    key: &FlowKey,
+    snapshot: &Snapshot,
+    state: &State,
+) -> Translation {
+    translate_by(stages, key, snapshot, state, |_, _, _| {})
 }

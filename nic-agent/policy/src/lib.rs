@@ -17,6 +17,7 @@ pub mod capability;
 pub mod delta;
 pub mod drop;
 pub mod flow;
+pub mod learned;
 pub mod object;
 pub mod stats;
 pub mod trace;
@@ -25,6 +26,10 @@ pub use capability::{Capability, CapabilityTable, Device, Offload, SoftwareReaso
 pub use delta::{Change, Delta, Revision};
 pub use drop::DropReason;
 pub use flow::FlowView;
-pub use object::{FlowRule, FlowRuleId, Object, ObjectId, Port, Rank};
+pub use learned::{FdbView, NeighborState, NeighborView, Network};
+pub use object::{
+    Attachment, Bridge, BridgeId, FdbEntry, FlowRule, FlowRuleId, Object, ObjectId, Overlay, Place, Port,
+    Rank, Trunk, TunnelPeer, Vtep, VtepId,
+};
 pub use stats::{PortStats, StageStats, Stats};
-pub use trace::{Stage, Step, Trace, Verdict};
+pub use trace::{Stage, Step, Trace, TracePacket, TraceReport, Verdict};

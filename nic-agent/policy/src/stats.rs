@@ -51,6 +51,8 @@ pub struct StageStats {
     pub passed: u64,
     /// Packets that were dropped.
     pub dropped: u64,
+    /// Packets that the agent took for itself, or that had to wait for a neighbour.
+    pub held: u64,
 }
 
 /// A snapshot of all counters.
@@ -74,4 +76,20 @@ pub struct Stats {
     pub revalidated: u64,
     /// Flows that were forwarded without being cached, because the cache was full.
     pub cache_full: u64,
+    /// MAC addresses that bridges have learned and not forgotten.
+    pub fdb_entries: u64,
+    /// Addresses learned, since the start.
+    pub fdb_learned: u64,
+    /// Addresses that were learned at one place and then at another.
+    pub fdb_moved: u64,
+    /// Addresses forgotten because nobody sent from them.
+    pub fdb_aged: u64,
+    /// Addresses that were not learned because a limit was reached.
+    pub fdb_refused: u64,
+    /// Copies that floods made.
+    pub flooded: u64,
+    /// ARP and neighbour discovery packets that the agent answered, for itself and for bridges.
+    pub answered: u64,
+    /// Requests for the MAC addresses of next hops that the agent sent.
+    pub solicited: u64,
 }

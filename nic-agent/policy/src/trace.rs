@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
-use nic_flow::{ActionList, FlowKey, FlowMask, Shape};
+use nic_flow::{ActionList, FlowKey, FlowMask, PortId, Shape};
 
 use crate::capability::Offload;
+use crate::delta::Revision;
 use crate::drop::DropReason;
 use crate::object::ObjectId;
 
@@ -14,15 +15,20 @@ use crate::object::ObjectId;
 pub enum Stage {
     /// The policy of the ingress port.
     Ingress,
+    /// The card's own tunnel endpoints: what is sent to them.
+    Tunnel,
     /// Flow rules by priority.
     FlowRules,
+    /// The bridge of the packet's port or tunnel.
+    Bridge,
     /// The policy of the ports that the packet would leave by.
     Egress,
 }
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: &'static [Stage] = &[Stage::Ingress, Stage::FlowRules, Stage::Egress];
+    pub const ALL: &'static [Stage] =
+        &[Stage::Ingress, Stage::Tunnel, Stage::FlowRules, Stage::Bridge, Stage::Egress];
     /// How many stages there are: the length of a table indexed by [`Stage::index`].
     pub const COUNT: usize = Stage::ALL.len();
 
@@ -30,7 +36,9 @@ impl Stage {
     pub const fn name(self) -> &'static str {
         match self {
             Stage::Ingress => "ingress",
+            Stage::Tunnel => "tunnel",
             Stage::FlowRules => "flow_rules",
+            Stage::Bridge => "bridge",
             Stage::Egress => "egress",
         }
     }
@@ -53,6 +61,11 @@ pub enum Verdict {
     Pass,
     /// The packet ends here.
     Drop(DropReason),
+    /// The packet is for the agent itself: it asks or answers for an address of its own, or asks for one
+    /// that the agent answers for.
+    Local,
+    /// The packet waits until the next hop's MAC address is known.
+    Wait,
 }
 
 /// A stage that a traced packet passed.
@@ -66,6 +79,24 @@ pub struct Step {
     pub read: FlowMask,
     /// What it said.
     pub verdict: Verdict,
+}
+
+/// A packet to trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TracePacket {
+    /// A frame that enters by a port.
+    Frame(PortId, Vec<u8>),
+    /// A key, its ingress port included.
+    Key(FlowKey),
+}
+
+/// A trace and the revision that it was made by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceReport {
+    /// The revision in force.
+    pub revision: Revision,
+    /// The way of the packet.
+    pub trace: Trace,
 }
 
 /// The way of one packet through the pipeline, and what becomes of its flow.
@@ -83,6 +114,23 @@ pub struct Trace {
     pub shape: Shape,
     /// Whether the E-Switch can take the flow.
     pub offload: Offload,
+    /// What becomes of the packet at the end: what the last step said.
+    pub verdict: Verdict,
+}
+
+impl Trace {
     /// Why the packet is dropped, if it is.
-    pub dropped: Option<DropReason>,
+    pub const fn dropped(&self) -> Option<DropReason> {
+        self.verdict.dropped()
+    }
+}
+
+impl Verdict {
+    /// Why the packet is dropped, if it is.
+    pub const fn dropped(self) -> Option<DropReason> {
+        match self {
+            Verdict::Drop(reason) => Some(reason),
+            Verdict::Pass | Verdict::Local | Verdict::Wait => None,
+        }
+    }
 }

@@ -10,7 +10,7 @@ use criterion::Criterion;
 use nic_flow::seam::{BURST, Burst, ChecksumState, NoHeadroom, PacketBuf, PacketIo};
 use nic_flow::{Action, Field, Match, PortId};
 use nic_pipeline::Snapshot;
-use nic_policy::{Change, Delta, FlowRule, FlowRuleId, Object, Port, Revision};
+use nic_policy::{Attachment, Change, Delta, FlowRule, FlowRuleId, Object, Port, Revision};
 use nic_slowpath::{Config, Worker};
 
 const PORTS: [PortId; 2] = [PortId::from_bits(0x8000), PortId::from_bits(0x8001)];
@@ -37,6 +37,8 @@ impl PacketBuf for Packet {
     fn checksum(&self) -> ChecksumState {
         ChecksumState::Complete
     }
+
+    fn set_checksum_complete(&mut self) {}
 }
 
 /// What leaves the second port enters by the first one again, as the next of `flows` flows.
@@ -83,6 +85,10 @@ impl PacketIo for Loop {
     fn copy(&mut self, packet: &Packet) -> Option<Packet> {
         Some(Packet(packet.0.clone()))
     }
+
+    fn allocate(&mut self, frame: &[u8]) -> Option<Packet> {
+        frame.try_into().ok().map(|frame| Packet(Box::new(frame)))
+    }
 }
 
 fn udp() -> [u8; 64] {
@@ -108,7 +114,17 @@ fn policy() -> (Snapshot, Vec<nic_pipeline::Touched>) {
         actions.push(Action::Output(port)).expect("one action");
         Change::Put(Object::FlowRule(FlowRule { id: FlowRuleId(id), priority, matches, actions }))
     };
-    let port = |id| Change::Put(Object::Port(Port { id, enabled: true, source_macs: None }));
+    let port = |id| {
+        Change::Put(Object::Port(Port {
+            id,
+            enabled: true,
+            source_macs: None,
+            bridges: Attachment::default(),
+            learning: false,
+            mac_limit: 0,
+            flood_budget: 0,
+        }))
+    };
     let mut changes = vec![port(PORTS[0]), port(PORTS[1]), rule(0, 1, from, PORTS[1])];
     // Other rules look at the whole source address and match none of the packets.
     for n in 0..100u32 {

@@ -33,6 +33,8 @@ impl Megaflows {
         if cold.life != Life::Linked {
             return;
         }
+        self.refresh_source(slot);
+        let cold = self.flows.cold(slot);
         let (may_retry, retry) = (cold.may_retry(), cold.retry);
         if now.saturating_sub(self.flows.hot(slot).used) >= self.config.idle_nanos() {
             self.counters.aged += 1;

@@ -40,6 +40,31 @@ pub struct Config {
     /// Flows that are translated again in one round after a change of policy. Others wait for the
     /// next round, or for a packet of theirs: that is translated by the new policy in any case.
     pub revalidations: u32,
+    /// MAC addresses that are learned, at most, in all bridges together.
+    pub fdb_entries: u32,
+    /// Next hops of one VTEP that are known or asked for, at most.
+    pub neighbors_per_vtep: u32,
+    /// The wait for an answer before a next hop's address is asked for again.
+    pub neighbor_interval: Duration,
+    /// Questions without an answer after which a next hop is given up; at least 1.
+    pub neighbor_tries: u32,
+    /// How long an answer holds. A next hop in use is asked again so early that all tries fit before.
+    pub neighbor_reachable: Duration,
+    /// How long packets to a next hop that was given up are dropped before one of them makes it asked
+    /// for again.
+    pub neighbor_failed: Duration,
+    /// Packets that wait for one next hop's address, at most.
+    pub waiting_per_neighbor: u32,
+    /// Packets that wait for addresses, at most, for all next hops together.
+    pub waiting: u32,
+    /// How often a VTEP that is new is announced.
+    pub announcements: u32,
+    /// The time between two announcements.
+    pub announcement_interval: Duration,
+    /// Stations of one bridge whose IP addresses are kept for suppression, at most.
+    pub stations_per_bridge: u32,
+    /// How long a station's IP address is kept after it was last told.
+    pub station_lifetime: Duration,
 }
 
 impl Default for Config {
@@ -60,6 +85,18 @@ impl Default for Config {
             port_quantum: 64,
             upcall_cost: 16,
             revalidations: 256,
+            fdb_entries: 65_536,
+            neighbors_per_vtep: 1_024,
+            neighbor_interval: Duration::from_secs(1),
+            neighbor_tries: 3,
+            neighbor_reachable: Duration::from_secs(30),
+            neighbor_failed: Duration::from_secs(5),
+            waiting_per_neighbor: 32,
+            waiting: 512,
+            announcements: 2,
+            announcement_interval: Duration::from_secs(2),
+            stations_per_bridge: 1_024,
+            station_lifetime: Duration::from_secs(120),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The flow table: one slot for each megaflow, with what every packet needs apart from the rest.
 
 use nic_flow::seam::Refusal;
-use nic_flow::{ActionList, Counters, Match, RuleId, Shape};
-use nic_policy::DropReason;
+use nic_flow::{ActionList, Counters, MacAddr, Match, RuleId, Shape};
 use nic_policy::capability::{Offload, SoftwareReason};
+use nic_policy::{BridgeId, DropReason, Place};
 
 /// What to do with a packet of a flow, as short as it can be said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub(crate) struct Cold {
     pub(crate) matches: Match,
     pub(crate) actions: ActionList,
     pub(crate) dropped: Option<DropReason>,
+    /// The learned address that the flow's packets keep alive.
+    pub(crate) source: Option<(BridgeId, MacAddr, Place)>,
     /// Index of the port by which the flow's packets enter.
     pub(crate) port: u16,
     /// Nanoseconds.
@@ -219,6 +221,7 @@ mod tests {
             matches: Match::ANY,
             actions: ActionList::new(),
             dropped: None,
+            source: None,
             port: 0,
             created: 0,
             retry: 0,

@@ -17,6 +17,8 @@ pub(crate) struct Leaving {
     rules: Vec<Rule>,
     /// From the slot to the place in `rules`.
     at: FxHashMap<u32, usize>,
+    /// Names in all lists of waiters.
+    waiting: usize,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,7 @@ impl Leaving {
         if let Some(moved) = self.rules.get(at) {
             self.at.insert(moved.slot, at);
         }
+        self.waiting -= rule.waiters.len();
         rule.waiters
     }
 
@@ -63,7 +66,21 @@ impl Leaving {
     pub(crate) fn wait(&mut self, slot: u32, flow: RuleId) {
         if let Some(&at) = self.at.get(&slot) {
             self.rules[at].waiters.push(flow);
+            self.waiting += 1;
         }
+    }
+
+    /// How many flows wait, those counted that are gone.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Lets only those wait for which `keep` is true.
+    pub(crate) fn shed(&mut self, keep: impl Fn(RuleId) -> bool) {
+        for rule in &mut self.rules {
+            rule.waiters.retain(|&flow| keep(flow));
+        }
+        self.waiting = self.rules.iter().map(|rule| rule.waiters.len()).sum();
     }
 }
 
@@ -88,7 +105,13 @@ mod tests {
         let (one, two) = (RuleId { slot: 7, generation: 0 }, RuleId { slot: 8, generation: 1 });
         leaving.wait(4, one);
         leaving.wait(6, two);
+        leaving.wait(4, two);
+        assert_eq!(leaving.waiting(), 3);
+        leaving.shed(|flow| flow.slot == 7);
+        leaving.wait(6, two);
+        assert_eq!(leaving.waiting(), 2);
         assert_eq!(leaving.remove(4), [one]);
+        assert_eq!(leaving.waiting(), 1);
         assert_eq!(leaving.remove(4), []);
         assert_eq!(leaving.blocker(&port(1)), None);
         // The last one took the place of the first.

@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 
 use nic_flow::{Action, Counters, FlowKey, Match, RuleId, Shape};
-use nic_pipeline::{Dependency, Snapshot, Translation};
+use nic_pipeline::{Snapshot, State, Translation};
 use nic_policy::capability::SoftwareReason;
 use nic_policy::stats::StageStats;
 use nic_policy::{DropReason, Stage};
 use nic_table::ShapeTable;
+use nic_table::hash::Seed;
 
 use crate::WorkerCounters;
 use crate::config::Config;
 use crate::dependents::Dependents;
+use crate::fdb::Expiry;
 use crate::flows::{Cold, FlowTable, Life, RuleState, Verdict};
 use crate::leaving::Leaving;
 use crate::ports::Ports;
@@ -22,13 +24,17 @@ use crate::publications::Publications;
 pub(crate) struct Megaflows {
     pub(crate) config: Config,
     pub(crate) snapshot: Snapshot,
+    /// What packets taught.
+    pub(crate) state: State,
+    /// When learned addresses are forgotten.
+    pub(crate) expiry: Expiry,
     pub(crate) ports: Ports,
     pub(crate) stages: [StageStats; Stage::COUNT],
     pub(crate) counters: WorkerCounters,
     /// From a packet to the slot of its flow.
     pub(crate) cache: ShapeTable<u32>,
     pub(crate) flows: FlowTable,
-    pub(crate) dependents: Dependents<Dependency>,
+    pub(crate) dependents: Dependents,
     pub(crate) leaving: Leaving,
     pub(crate) publications: Publications,
     /// Flows that were linked so far: a packet looked up before may have a flow since.
@@ -71,12 +77,14 @@ impl Megaflows {
     pub(crate) fn new(config: Config) -> Megaflows {
         Megaflows {
             snapshot: Snapshot::empty(),
+            state: State::new(Seed::new(config.seed)),
+            expiry: Expiry::default(),
             ports: Ports::default(),
             stages: [StageStats::default(); Stage::COUNT],
             counters: WorkerCounters::default(),
             cache: ShapeTable::new(config.seed),
             flows: FlowTable::new(config.flows),
-            dependents: Dependents::new(),
+            dependents: Dependents::new(Seed::new(config.seed)),
             leaving: Leaving::default(),
             publications: Publications::default(),
             linked: 0,
@@ -121,6 +129,7 @@ impl Megaflows {
             matches: Match::new(*flow.key, flow.shape.mask()),
             actions: translation.actions.clone(),
             dropped: dropped(translation),
+            source: translation.source,
             port: flow.port,
             created: now,
             retry: 0,
@@ -155,6 +164,7 @@ impl Megaflows {
 
     /// Takes a flow out of the cache. Its slot is free at once, or as soon as its rule is gone.
     pub(crate) fn unlink(&mut self, slot: u32) {
+        self.refresh_source(slot);
         let id = self.flows.id(slot);
         let hot = self.flows.hot_mut(slot);
         let dirty = core::mem::take(&mut hot.dirty);
@@ -203,5 +213,58 @@ impl Megaflows {
 /// Why a translation's packets are dropped, if they are.
 pub(crate) fn dropped(translation: &Translation) -> Option<DropReason> {
     // A list that sends nowhere drops, whoever made it.
-    translation.dropped.or(translation.actions.is_empty().then_some(DropReason::RuleDrop))
+    translation.verdict.dropped().or(translation.actions.is_empty().then_some(DropReason::RuleDrop))
+}
+
+/// True if the translation holds for all packets of its megaflow: nothing is to be done beside.
+pub(crate) fn is_cacheable(translation: &Translation) -> bool {
+    let decided = matches!(translation.verdict, nic_policy::Verdict::Pass | nic_policy::Verdict::Drop(_));
+    decided && translation.effects.is_empty() && translation.inspect.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use nic_flow::{ActionList, Field, PortId};
+    use nic_pipeline::Dependency;
+    use nic_policy::Verdict as Decided;
+
+    use super::*;
+
+    const PORT: PortId = PortId::from_bits(1);
+
+    /// As many come and go as wanted; of each the cache holds one at a time.
+    fn come_and_go(megaflows: &mut Megaflows, flows: u64) {
+        megaflows.ports.adopt(&[PORT]);
+        let mut actions = ActionList::new();
+        let _ = actions.push(Action::Output(PORT));
+        let matches = Match::ANY.is(Field::InPort, PORT.bits().into()).is(Field::EthSrc, 1);
+        for now in 0..flows {
+            let translation = Translation {
+                actions: actions.clone(),
+                read: *matches.mask(),
+                dependencies: vec![Dependency::Port(PORT)],
+                verdict: Decided::Pass,
+                effects: Vec::new(),
+                inspect: Default::default(),
+                source: None,
+            };
+            let shape = Shape::cover(&translation.read);
+            let flow = NewFlow { key: matches.key(), shape, translation: &translation, port: 0 };
+            let slot = megaflows.link(&flow, now).expect("room for one flow");
+            megaflows.unlink(slot);
+        }
+    }
+
+    #[test]
+    fn flows_that_come_and_go_leave_no_names_behind_that_nobody_takes() {
+        // Nobody takes requests.
+        let mut megaflows = Megaflows::new(Config::default());
+        come_and_go(&mut megaflows, 5000);
+        assert!(megaflows.installs.len() <= 1100, "{}", megaflows.installs.len());
+        // Another flow is to be translated again.
+        let mut megaflows = Megaflows::new(Config::default());
+        megaflows.dirty_flows = 1;
+        come_and_go(&mut megaflows, 5000);
+        assert!(megaflows.waiting.len() <= 1100, "{}", megaflows.waiting.len());
+    }
 }

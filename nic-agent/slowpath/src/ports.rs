@@ -13,6 +13,37 @@ pub(crate) struct Port {
     pub(crate) deficit: i64,
     /// Flows of the cache that enter by this port.
     pub(crate) flows: u32,
+    /// What is left for copies of floods.
+    pub(crate) flood: Bucket,
+}
+
+/// A token bucket of one second's worth.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    /// Billionths of a copy.
+    left: u64,
+    /// When it was last looked at. Nanoseconds.
+    at: u64,
+}
+
+impl Bucket {
+    /// A full one.
+    pub(crate) const fn new() -> Bucket {
+        Bucket { left: u64::MAX, at: 0 }
+    }
+
+    /// Takes a token, of which there are so many a second. False if none is left.
+    pub(crate) fn take(&mut self, rate: u32, now: u64) -> bool {
+        const TOKEN: u64 = 1_000_000_000;
+        let new = now.saturating_sub(self.at).saturating_mul(rate.into());
+        self.at = self.at.max(now);
+        self.left = self.left.saturating_add(new).min(u64::from(rate) * TOKEN);
+        match self.left.checked_sub(TOKEN) {
+            Some(left) => self.left = left,
+            None => return false,
+        }
+        true
+    }
 }
 
 /// Ports by index. A port that is known once keeps its index.
@@ -36,7 +67,7 @@ impl Ports {
             let next = self.list.len() as u16;
             self.index.entry(id).or_insert_with(|| {
                 let stats = PortStats { present: true, ..PortStats::new(id) };
-                self.list.push(Port { stats, deficit: 0, flows: 0 });
+                self.list.push(Port { stats, deficit: 0, flows: 0, flood: Bucket::new() });
                 next
             });
         }
@@ -64,5 +95,24 @@ impl Ports {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Port> {
         self.list.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_a_second_at_once_and_then_its_rate() {
+        let mut bucket = Bucket::new();
+        let mut at = |now, rate| (0..1000).take_while(|_| bucket.take(rate, now)).count();
+        assert_eq!(at(5_000_000_000, 10), 10);
+        assert_eq!(at(5_000_000_000, 10), 0);
+        assert_eq!(at(5_050_000_000, 10), 0);
+        assert_eq!(at(5_100_000_000, 10), 1);
+        assert_eq!(at(5_300_000_000, 10), 2);
+        assert_eq!(at(9_000_000_000, 10), 10, "no more than a second's");
+        assert_eq!(at(20_000_000_000, 0), 0);
+        assert_eq!(at(21_000_000_000, 3), 3);
     }
 }

@@ -1,25 +1,26 @@
-//! A new policy: which flows it touches, and what becomes of them.
+//! A new policy, or something learned: which flows it touches, and what becomes of them.
 
 use nic_flow::{FlowMask, RuleId, Shape};
-use nic_pipeline::{Dependency, Snapshot, Touched, Translation, translate};
-use nic_policy::Stage;
+use nic_pipeline::{Touched, Translation, translate};
 use nic_policy::stats::StageStats;
+use nic_policy::{Stage, Verdict};
 
 use crate::flows::{FlowTable, Life};
-use crate::megaflows::{Megaflows, NewFlow, dropped};
+use crate::megaflows::{Megaflows, NewFlow, dropped, is_cacheable};
 
-/// Up to so many comparisons of a dependency with a touched part are made at once, a millisecond or
+/// Up to so many comparisons of what was read with what was touched are made at once, a millisecond or
 /// two. Rather than hold packets up for longer, every flow is translated again, bit by bit.
 const COMPARISONS: usize = 1 << 17;
 
 impl Megaflows {
-    /// From now on every packet is translated by this snapshot. Flows that depend on what was touched
-    /// are dirty until they are translated again.
-    pub(crate) fn publish(&mut self, snapshot: Snapshot, touched: &[Touched], now: u64) {
-        let number = self.publications.open(snapshot.revision());
-        self.snapshot = snapshot;
+    /// The snapshot is a new one. Flows that depend on what was touched are dirty until they are
+    /// translated again.
+    pub(crate) fn publish(&mut self, touched: &[Touched], now: u64) {
+        let number = self.publications.open(self.snapshot.revision());
         if !touched.is_empty() {
-            self.mark(touched, number);
+            let purged = self.purge(touched);
+            self.mark(touched, Some(number));
+            self.mark(&purged, Some(number));
             // A flow that was unlinked has no dependencies any more, so its rule may be touched too.
             for slot in self.leaving.slots() {
                 let cold = self.flows.cold_mut(slot);
@@ -33,28 +34,46 @@ impl Megaflows {
         self.revalidate_some(now);
     }
 
-    fn mark(&mut self, touched: &[Touched], number: u64) {
+    /// What was learned changed there: the flows that depend on it are dirty.
+    pub(crate) fn touch(&mut self, touched: &[Touched]) {
+        self.mark(touched, None);
+    }
+
+    /// The publication waits for the flows that depend on what was touched.
+    fn mark(&mut self, touched: &[Touched], number: Option<u64>) {
         let Megaflows { flows, publications, dirty, dirty_flows, dependents, .. } = self;
         let mut mark = |flows: &mut FlowTable, slot: u32| {
+            // A dirty flow may hold an older publication: no later one is applied before that.
+            let cold = flows.cold_mut(slot);
+            if cold.publication.is_none()
+                && let Some(number) = number
+            {
+                cold.publication = Some(number);
+                publications.hold(number);
+            }
             let hot = flows.hot_mut(slot);
             if !hot.dirty {
                 hot.dirty = true;
-                // A clean flow holds no publication.
-                flows.cold_mut(slot).publication = Some(number);
-                publications.hold(number);
                 dirty.push_back(flows.id(slot));
                 *dirty_flows += 1;
             }
         };
-        if touched.len().saturating_mul(dependents.len()) > COMPARISONS {
+        if dependents.exceeds(touched, COMPARISONS) {
             for slot in 0..flows.high_water() {
                 if flows.cold(slot).life == Life::Linked {
                     mark(flows, slot);
                 }
             }
-        } else {
-            let is_touched = |dependency: &Dependency| touched.iter().any(|t| dependency.is_touched_by(t));
-            dependents.of(is_touched, |slot| mark(flows, slot));
+            return;
+        }
+        for touched in touched {
+            dependents.of(touched, |slot| mark(flows, slot));
+        }
+        // A flow that a packet translated again is still named here: who makes an address move as fast as
+        // packets come would name it over and over.
+        if dirty.len() > 2 * flows.high_water() as usize {
+            let still = flows.linked().filter(|&slot| flows.hot(slot).dirty).map(|slot| flows.id(slot));
+            *dirty = still.collect();
         }
     }
 
@@ -75,7 +94,10 @@ impl Megaflows {
             actions: cold.actions.clone(),
             read: *matches.mask(),
             dependencies: self.dependents.by_flow(slot).copied().collect(),
-            dropped: cold.dropped,
+            verdict: cold.dropped.map_or(Verdict::Pass, Verdict::Drop),
+            effects: Vec::new(),
+            inspect: Vec::new(),
+            source: cold.source,
         };
         self.counters.reinstalled += 1;
         self.unlink(slot);
@@ -101,13 +123,16 @@ impl Megaflows {
         let mut uncounted = [StageStats::default(); Stage::COUNT];
         // The key is zero outside the mask. If the translation reads nothing there, it holds for every
         // packet of the flow.
-        let translation = translate(matches.key(), &self.snapshot, &mut uncounted);
-        let covered = matches.mask().covers(&translation.read);
+        let translation = translate(matches.key(), &self.snapshot, &self.state, &mut uncounted);
+        // What a packet has to bring about waits for a packet.
+        let covered = matches.mask().covers(&translation.read) && is_cacheable(&translation);
         let same = cold.actions == translation.actions && cold.dropped == dropped(&translation);
         if covered && same {
             self.dependents.link(slot, translation.dependencies.iter().copied());
             self.flows.hot_mut(slot).dirty = false;
-            if let Some(number) = self.flows.cold_mut(slot).publication.take() {
+            let cold = self.flows.cold_mut(slot);
+            cold.source = translation.source;
+            if let Some(number) = cold.publication.take() {
                 self.publications.release(number);
             }
             self.cleaned();

@@ -1,7 +1,7 @@
 //! The flows' rules in the E-Switch: what is asked of the offload thread, and what it answers.
 
 use nic_flow::seam::Refusal;
-use nic_flow::{Counters, Rule, RuleId, Shape};
+use nic_flow::{Action, Counters, Rule, RuleId, Shape};
 use nic_policy::capability::SoftwareReason;
 
 use crate::config::nanos;
@@ -9,11 +9,16 @@ use crate::flows::{Life, RuleState};
 use crate::megaflows::Megaflows;
 use crate::message::{Completion, Request};
 
+/// Names of flows that are gone which a queue may hold beside as many as there are flows twice.
+const STALE: usize = 1024;
+
 impl Megaflows {
     /// Offers a linked flow without a rule to the card, or says why not.
     pub(crate) fn offer(&mut self, slot: u32, now: u64) {
+        self.shed();
         let id = self.flows.id(slot);
-        let prospect = self.prospect(self.flows.cold(slot).shape);
+        let cold = self.flows.cold(slot);
+        let prospect = self.prospect(cold.shape, &cold.actions);
         let cold = self.flows.cold_mut(slot);
         cold.rule = if let Some(reason) = prospect {
             RuleState::None(reason)
@@ -33,12 +38,37 @@ impl Megaflows {
         };
     }
 
-    /// Why a flow of that shape is not even offered to the card, if it is not.
-    pub(crate) fn prospect(&self, shape: Shape) -> Option<SoftwareReason> {
+    /// Takes the names of flows that are gone out of the queues, if they may be most of what is there.
+    /// Flows come and go as fast as senders like, and whoever empties a queue may be long in coming.
+    fn shed(&mut self) {
+        let Megaflows { flows, cache, waiting, installs, leaving, .. } = self;
+        let bound = 2 * cache.len() + STALE;
+        let is = |id: RuleId, state: RuleState| {
+            let cold = flows.find(id).map(|slot| flows.cold(slot));
+            cold.is_some_and(|cold| cold.life == Life::Linked && cold.rule == state)
+        };
+        if waiting.len() > bound {
+            waiting.retain(|&id| is(id, RuleState::None(SoftwareReason::Overlap)));
+        }
+        if installs.len() > bound {
+            installs.retain(|&id| is(id, RuleState::Queued));
+        }
+        if leaving.waiting() > bound {
+            leaving.shed(|id| is(id, RuleState::None(SoftwareReason::Overlap)));
+        }
+    }
+
+    /// Why a flow like that is not even offered to the card, if it is not.
+    pub(crate) fn prospect(&self, shape: Shape, actions: &[Action]) -> Option<SoftwareReason> {
         if !self.config.offload {
             return Some(SoftwareReason::Disabled);
         }
-        (shape == Shape::FullKey).then_some(SoftwareReason::Refused(Refusal::Shape(shape)))
+        if shape == Shape::FullKey {
+            return Some(SoftwareReason::Refused(Refusal::Shape(shape)));
+        }
+        // Only software has replication lists.
+        let flood = actions.iter().find(|action| matches!(action, Action::Flood(_)));
+        flood.map(|action| SoftwareReason::Refused(Refusal::Action(action.into())))
     }
 
     /// Offers a flow that waited, if it is still there.
@@ -184,6 +214,7 @@ impl Megaflows {
         }
         if new.packets > 0 {
             self.flows.hot_mut(slot).used = now;
+            self.refresh_source(slot);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use nic_flow::execute::execute_to_last;
 use nic_flow::seam::{BURST, Burst, PacketBuf, PacketIo};
-use nic_flow::{Action, PortId};
+use nic_flow::{Action, Destination, Flood, PortId};
 use nic_policy::DropReason;
 
 use crate::ports::Ports;
@@ -15,6 +15,8 @@ pub(crate) struct Transmit<B> {
     waiting: Vec<u16>,
     /// Outputs beyond the first of a packet: each needed a packet more than came in.
     pub(crate) copies: u64,
+    /// Packets that are to be flooded: whoever ran the list does it.
+    pub(crate) floods: Vec<(Flood, B)>,
 }
 
 #[derive(Debug)]
@@ -25,7 +27,7 @@ struct Queue<B> {
 
 impl<B: PacketBuf> Transmit<B> {
     pub(crate) const fn new() -> Transmit<B> {
-        Transmit { queues: Vec::new(), waiting: Vec::new(), copies: 0 }
+        Transmit { queues: Vec::new(), waiting: Vec::new(), copies: 0, floods: Vec::new() }
     }
 
     /// Makes room for that many ports.
@@ -60,7 +62,7 @@ impl<B: PacketBuf> Transmit<B> {
         }
     }
 
-    /// Runs an action list with at least one output.
+    /// Runs an action list with at least one output. Floods are left to do.
     pub(crate) fn run<Io: PacketIo<Buf = B>>(
         &mut self,
         io: &mut Io,
@@ -69,25 +71,43 @@ impl<B: PacketBuf> Transmit<B> {
         actions: &[Action],
         mut packet: B,
     ) {
-        let ran = execute_to_last(actions, &mut packet, |port, packet| {
+        let ran = execute_to_last(actions, &mut packet, |to, packet| {
             self.copies += 1;
             // Whether the port exists is asked first: a copy for nobody costs a buffer.
-            match ports.index(port) {
-                None => ports.dropped(from, DropReason::OutputAbsent, 1),
-                Some(to) => match io.copy(packet) {
-                    Some(copy) => self.push(io, ports, from, to, copy),
-                    None => ports.dropped(from, DropReason::NoBuffer, 1),
-                },
+            if let Destination::Port(port) = to
+                && ports.index(port).is_none()
+            {
+                ports.dropped(from, DropReason::OutputAbsent, 1);
+                return;
+            }
+            match io.copy(packet) {
+                Some(copy) => self.to(io, ports, from, to, copy),
+                None => ports.dropped(from, DropReason::NoBuffer, 1),
             }
         });
         match ran {
-            Ok(Some(port)) => self.last(io, ports, from, port, packet),
+            Ok(Some(to)) => self.to(io, ports, from, to, packet),
             Ok(None) => ports.dropped(from, DropReason::RuleDrop, 1),
             Err(_) => ports.dropped(from, DropReason::NoHeadroom, 1),
         }
     }
 
-    fn last<Io: PacketIo<Buf = B>>(
+    fn to<Io: PacketIo<Buf = B>>(
+        &mut self,
+        io: &mut Io,
+        ports: &mut Ports,
+        from: u16,
+        to: Destination,
+        packet: B,
+    ) {
+        match to {
+            Destination::Port(port) => self.output(io, ports, from, port, packet),
+            Destination::Flood(flood) => self.floods.push((flood, packet)),
+        }
+    }
+
+    /// Sends a packet as it is out of a port, soon.
+    pub(crate) fn output<Io: PacketIo<Buf = B>>(
         &mut self,
         io: &mut Io,
         ports: &mut Ports,
@@ -99,6 +119,19 @@ impl<B: PacketBuf> Transmit<B> {
             Some(to) => self.push(io, ports, from, to, packet),
             None => ports.dropped(from, DropReason::OutputAbsent, 1),
         }
+    }
+
+    /// Sends a packet of the agent's own. What the port does not take counts as its own drop.
+    pub(crate) fn send_now<Io: PacketIo<Buf = B>>(
+        &mut self,
+        io: &mut Io,
+        ports: &mut Ports,
+        to: u16,
+        packet: B,
+    ) {
+        let mut burst = Burst::new();
+        let _ = burst.push(packet);
+        send(io, ports, to, to, &mut burst);
     }
 
     /// Sends all that waits.

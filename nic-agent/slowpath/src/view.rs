@@ -1,12 +1,13 @@
 //! What others may see of a worker: its flows and its counters.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use nic_flow::seam::PacketIo;
-use nic_flow::{ActionList, Counters, FlowKey, Match, RuleId, Shape};
+use nic_flow::{ActionList, Counters, FlowKey, MacAddr, Match, RuleId, Shape};
 use nic_pipeline::Dependency;
 use nic_policy::stats::Stats;
-use nic_policy::{DropReason, Offload, Trace};
+use nic_policy::{BridgeId, DropReason, FdbView, NeighborView, Network, Offload, Trace};
 
 use crate::megaflows::Megaflows;
 use crate::worker::Worker;
@@ -67,9 +68,31 @@ pub struct WorkerCounters {
     pub port_quota: u64,
     /// Of those, because the quota of full-key flows was used up.
     pub full_key_quota: u64,
-    /// Outputs beyond the first of a packet that several ports get. Packets received and copies
-    /// together are packets sent and dropped.
+    /// MAC addresses learned.
+    pub fdb_learned: u64,
+    /// MAC addresses learned at one place and then at another.
+    pub fdb_moved: u64,
+    /// MAC addresses forgotten because nobody sent from them.
+    pub fdb_aged: u64,
+    /// MAC addresses not learned because a limit was reached, counted with every packet.
+    pub fdb_refused: u64,
+    /// Copies that floods made.
+    pub flooded: u64,
+    /// Questions that the agent answered.
+    pub answered: u64,
+    /// Questions that the agent asked.
+    pub solicited: u64,
+    /// Outputs beyond the first of a packet that several ports or tunnel peers get.
+    ///
+    /// The sum that always holds: packets received, copies and [`originated`](Self::originated) together
+    /// are packets sent, dropped, [`taken`](Self::taken) and [`waiting`](Self::waiting).
     pub copies: u64,
+    /// Packets of the agent's own: questions, answers, announcements.
+    pub originated: u64,
+    /// Packets that the agent took for itself: sent to its VTEPs, or answered for a bridge.
+    pub taken: u64,
+    /// Packets that wait for a next hop's address now.
+    pub waiting: u64,
 }
 
 impl<Io: PacketIo> Worker<Io> {
@@ -88,12 +111,21 @@ impl<Io: PacketIo> Worker<Io> {
             rules_refused: counters.rules_refused,
             revalidated: counters.revalidated,
             cache_full: counters.cache_full,
+            fdb_entries: megaflows.state.fdb.len() as u64,
+            fdb_learned: counters.fdb_learned,
+            fdb_moved: counters.fdb_moved,
+            fdb_aged: counters.fdb_aged,
+            fdb_refused: counters.fdb_refused,
+            flooded: counters.flooded,
+            answered: counters.answered,
+            solicited: counters.solicited,
         }
     }
 
     /// Counters that are not in [`Stats`], and some that are.
-    pub const fn counters(&self) -> WorkerCounters {
-        WorkerCounters { copies: self.copies(), ..self.megaflows.counters }
+    pub fn counters(&self) -> WorkerCounters {
+        let waiting = self.underlay.waiting() as u64;
+        WorkerCounters { copies: self.copies(), waiting, ..self.megaflows.counters }
     }
 
     /// Every flow of the cache, in the order of their slots.
@@ -117,18 +149,64 @@ impl<Io: PacketIo> Worker<Io> {
     /// The way of a packet through the pipeline, and what the flow cache holds for it; if nothing, what
     /// would become of its flow.
     pub fn trace(&self, key: &FlowKey) -> Trace {
-        let trace = nic_pipeline::trace(key, &self.megaflows.snapshot);
+        let trace = nic_pipeline::trace(key, &self.megaflows.snapshot, &self.megaflows.state);
+        let prospect = || self.megaflows.prospect(trace.shape, &trace.actions);
         let offload = match self.lookup(key) {
             Some(flow) => flow.offload,
-            None => self.megaflows.prospect(trace.shape).map_or(Offload::Pending, Offload::Software),
+            None => prospect().map_or(Offload::Pending, Offload::Software),
         };
         trace.with_offload(offload)
+    }
+
+    /// MAC addresses that bridges know, by configuration and learned: in order, up to `limit` of those
+    /// behind `after`.
+    pub fn fdb(&self, after: Option<(BridgeId, MacAddr)>, limit: usize) -> Vec<FdbView> {
+        let megaflows = &self.megaflows;
+        let fixed = megaflows.snapshot.fdb_entries().map(|entry| FdbView {
+            bridge: entry.bridge,
+            mac: entry.mac,
+            place: entry.place,
+            idle: None,
+        });
+        let learned = megaflows.state.fdb.iter();
+        // What is learned where the configuration says something is forgotten, so no address is twice.
+        let learned = learned.map(|(bridge, mac, at)| FdbView {
+            bridge,
+            mac,
+            place: at.place,
+            idle: Some(Duration::from_nanos(megaflows.now.saturating_sub(at.used))),
+        });
+        page(fixed.chain(learned), |entry| (entry.bridge, entry.mac), after, limit)
+    }
+
+    /// IP addresses whose MAC address is known or asked for, of the underlay and of bridges: in order,
+    /// up to `limit` of those behind `after`.
+    pub fn neighbors(&self, after: Option<(Network, IpAddr)>, limit: usize) -> Vec<NeighborView> {
+        let now = self.megaflows.now;
+        let all = self.underlay.neighbors.views(now).chain(self.stations.views(now));
+        page(all, |neighbor| (neighbor.network, neighbor.address), after, limit)
     }
 
     /// The flow that a packet with this key would hit.
     pub fn lookup(&self, key: &FlowKey) -> Option<FlowView> {
         self.megaflows.cache.lookup(key).map(|&slot| self.megaflows.view(slot))
     }
+}
+
+/// The first `limit` items behind `after`, in order.
+fn page<T, K: Ord + Copy>(
+    items: impl Iterator<Item = T>,
+    key: impl Fn(&T) -> K,
+    after: Option<K>,
+    limit: usize,
+) -> Vec<T> {
+    let mut items: Vec<T> = items.filter(|item| after.is_none_or(|after| key(item) > after)).collect();
+    if items.len() > limit {
+        items.select_nth_unstable_by_key(limit, &key);
+        items.truncate(limit);
+    }
+    items.sort_unstable_by_key(key);
+    items
 }
 
 impl Megaflows {

@@ -5,24 +5,31 @@ use core::time::Duration;
 
 use nic_flow::extract::extract;
 use nic_flow::seam::{BURST, Burst, PacketBuf, PacketIo};
-use nic_flow::{FlowKey, PortId, Shape};
-use nic_pipeline::{Snapshot, Touched, translate};
-use nic_policy::{DropReason, Revision};
+use nic_flow::{FlowKey, MacAddr, PortId};
+use nic_pipeline::snapshot::Member;
+use nic_pipeline::{Snapshot, Touched};
+use nic_policy::{BridgeId, DropReason, Revision};
 
 use crate::config::{Config, nanos};
 use crate::flows::Verdict;
-use crate::megaflows::{Megaflows, NewFlow};
+use crate::megaflows::Megaflows;
 use crate::message::{Completion, Request};
+use crate::suppression::Stations;
 use crate::transmit::Transmit;
+use crate::underlay::Underlay;
 
 /// Octets of an Ethernet header.
 const ETHERNET: usize = 14;
 
 /// One thread's share of the slow path.
 pub struct Worker<Io: PacketIo> {
-    io: Io,
+    pub(crate) io: Io,
     pub(crate) megaflows: Megaflows,
-    transmit: Transmit<Io::Buf>,
+    pub(crate) transmit: Transmit<Io::Buf>,
+    pub(crate) underlay: Underlay<Io::Buf>,
+    pub(crate) stations: Stations,
+    /// Room for the members of the bridge that a packet is flooded in.
+    pub(crate) members: Vec<Member>,
     burst: Burst<Io::Buf>,
     keys: [FlowKey; BURST],
     /// The port that is served first in the next round.
@@ -53,8 +60,11 @@ impl<Io: PacketIo> Worker<Io> {
     pub fn new(io: Io, config: Config) -> Worker<Io> {
         let mut worker = Worker {
             io,
+            underlay: Underlay::new(&config),
+            stations: Stations::new(&config),
             megaflows: Megaflows::new(config),
             transmit: Transmit::new(),
+            members: Vec::new(),
             burst: Burst::new(),
             keys: [FlowKey::ZERO; BURST],
             first: 0,
@@ -104,7 +114,12 @@ impl<Io: PacketIo> Worker<Io> {
     /// its next packet.
     pub fn publish(&mut self, snapshot: Snapshot, touched: &[Touched], now: Duration) {
         let now = self.advance(now);
-        self.megaflows.publish(snapshot, touched, now);
+        self.adopt_ports();
+        // What was learned follows the policy before any flow is translated by both.
+        self.megaflows.snapshot = snapshot;
+        self.adopt_vteps(touched, now);
+        self.stations.purge(&self.megaflows.snapshot, touched);
+        self.megaflows.publish(touched, now);
     }
 
     /// Takes in what the offload thread says.
@@ -119,11 +134,21 @@ impl<Io: PacketIo> Worker<Io> {
         self.megaflows.take_requests(room, sink);
     }
 
-    /// Looks for flows that are idle or deserve another offer. To be called some times in each
-    /// [`Config::sweep_interval`]; looks at no more flows than it must.
+    /// Looks for flows that are idle or deserve another offer, for addresses that nobody sends from, and
+    /// for next hops that are to be asked for. To be called some times in each
+    /// [`Config::sweep_interval`] and [`Config::neighbor_interval`]; looks at no more than it must.
     pub fn tick(&mut self, now: Duration) {
         let now = self.advance(now);
         self.megaflows.tick(now);
+        self.megaflows.expire(now);
+        self.stations.expire(now);
+        self.tick_underlay(now);
+    }
+
+    /// Forgets MAC addresses that were learned: those of one bridge or of all, one of them or all.
+    /// Returns how many there were.
+    pub fn flush_fdb(&mut self, bridge: Option<BridgeId>, mac: Option<MacAddr>) -> u64 {
+        self.megaflows.flush_fdb(bridge, mac)
     }
 
     /// Takes out every flow, or every flow that enters by one port, and asks for the removal of its
@@ -189,11 +214,13 @@ impl<Io: PacketIo> Worker<Io> {
                 Some(slot) => self.hit(slot, from, packet, now),
                 None => {
                     upcalls += 1;
-                    self.upcall(at, from, packet, now);
+                    let key = self.keys[at];
+                    self.upcall(&key, from, packet, now);
                 }
             }
         }
         self.transmit.flush(&mut self.io, &mut self.megaflows.ports, from);
+        self.settle_underlay(now);
         upcalls
     }
 
@@ -238,30 +265,11 @@ impl<Io: PacketIo> Worker<Io> {
             Verdict::Run => {
                 let actions = &megaflows.flows.cold(slot).actions;
                 self.transmit.run(&mut self.io, &mut megaflows.ports, from, actions, packet);
+                self.flood_all(from, now);
             }
         }
         if overdue {
             self.megaflows.overdue(slot, now);
-        }
-    }
-
-    /// A packet without a flow.
-    fn upcall(&mut self, at: usize, from: u16, packet: Io::Buf, now: u64) {
-        let megaflows = &mut self.megaflows;
-        let key = &self.keys[at];
-        megaflows.ports.get_mut(from).stats.upcalls += 1;
-        let translation = translate(key, &megaflows.snapshot, &mut megaflows.stages);
-        let shape = Shape::cover(&translation.read);
-        let flow = NewFlow { key, shape, translation: &translation, port: from };
-        if let Some(slot) = megaflows.link(&flow, now) {
-            megaflows.flows.hot_mut(slot).counters.add(packet.data().len());
-        }
-        match megaflows.verdict(&translation) {
-            Verdict::Drop(reason) => megaflows.ports.dropped(from, reason, 1),
-            Verdict::Send(to) => self.transmit.push(&mut self.io, &mut megaflows.ports, from, to, packet),
-            Verdict::Run => {
-                self.transmit.run(&mut self.io, &mut megaflows.ports, from, &translation.actions, packet);
-            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nic_flow::execute::execute_to_last;
+use nic_flow::execute::{ExecuteError, execute_to_last};
 use nic_flow::extract::extract;
 use nic_flow::seam::{BURST, Burst, PacketBuf};
 use nic_flow::{Counters, FlowKey, PortId};
@@ -33,7 +33,7 @@ struct Classifier {
 }
 
 impl Forwarder {
-    /// A forwarder with an exact-match cache of at least that many entries, about 100 bytes each.
+    /// A forwarder with an exact-match cache of at least that many entries, about 180 bytes each.
     pub fn new(switch: Arc<Switch>, cache_entries: usize) -> Forwarder {
         let classifier = Classifier {
             cache: ExactCache::new(cache_entries, Seed::new(switch.seed())),
@@ -163,7 +163,11 @@ impl<'a, E> Way<'a, E> {
         match (last, outputs.next()) {
             (Ok(Some(_)), Some(&index)) => self.transmit(index, packet),
             (Ok(_), _) => self.port.dropped(DropReason::Rule),
-            (Err(_), _) => self.port.dropped(DropReason::NoHeadroom),
+            (Err(ExecuteError::NoHeadroom), _) => self.port.dropped(DropReason::NoHeadroom),
+            // A rule with two families in one tunnel is not created.
+            (Err(ExecuteError::TooLong | ExecuteError::MixedFamilies), _) => {
+                self.port.dropped(DropReason::TooLong);
+            }
         }
     }
 

@@ -32,6 +32,7 @@ reasons! {
     Undersized: "undersized", "The frame is shorter than an Ethernet header.";
     Rule: "rule", "The rule that matches the packet has no output.";
     NoHeadroom: "no_headroom", "The packet buffer has no room for the header that an action adds.";
+    TooLong: "too_long", "The packet is too long for the length fields of the headers that an action adds.";
     CopyNoBuffer: "copy_no_buffer", "No packet buffer is left for the copy that a further output needs.";
     TransmitFull: "transmit_full", "The transmit queue of the output port is full.";
     TransmitNoBuffer: "transmit_no_buffer", "No packet buffer is left for sending.";

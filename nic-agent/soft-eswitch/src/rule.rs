@@ -135,6 +135,14 @@ pub enum ActionFault {
     SecondTag,
     /// A tag can be changed only right behind the push of it.
     NotPushed,
+    /// The rule puts a tunnel on or takes one off already.
+    SecondTunnel,
+    /// The action stands behind the encapsulation, and only an output can.
+    AfterTunnel,
+    /// Another action stands in front of the decapsulation.
+    NotFirst,
+    /// A packet that was put into a tunnel can leave by an uplink only.
+    NotUplink,
     /// The action can be done only if the rule matches this field, with a value that gives the action
     /// its meaning.
     Needs(Field),
@@ -195,6 +203,10 @@ impl fmt::Display for ActionFault {
             ActionFault::NoOutput => f.write_str("the rule has no destination"),
             ActionFault::SecondTag => f.write_str("a rule pushes or pops one tag"),
             ActionFault::NotPushed => f.write_str("changes a tag that the rule has not just pushed"),
+            ActionFault::SecondTunnel => f.write_str("a rule puts on or takes off one tunnel"),
+            ActionFault::AfterTunnel => f.write_str("only a destination stands behind the tunnel"),
+            ActionFault::NotFirst => f.write_str("stands in front of all other actions"),
+            ActionFault::NotUplink => f.write_str("a tunnel leaves by an uplink"),
             ActionFault::Needs(field) => write!(f, "needs a match on {field} that gives it a meaning"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nic_model::{Change, FlowRuleSpec, Kind, Meta, PortFields, PortSpec, Resource, Spec, Time};
+use nic_model::{Change, Meta, Resource, Time};
 use nic_policy::Revision;
 use nic_proto::storage::v1 as pb;
 use prost::Message;
@@ -12,8 +12,13 @@ use crate::error::{Corruption, StoreId};
 use crate::requests::{Fingerprint, Request, RequestId};
 use crate::store::Committed;
 
-/// The schema that this version writes, and the newest that it reads.
-pub(crate) const SCHEMA: u32 = 1;
+mod spec;
+
+/// The schema that this version writes, and the newest that it reads. 1 had only Ports without bridges,
+/// and FlowRules; what it wrote reads as it was meant.
+pub(crate) const SCHEMA: u32 = 2;
+/// The oldest schema that this version reads.
+pub(crate) const OLDEST_SCHEMA: u32 = 1;
 
 /// The record that says what the others are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,14 +101,6 @@ pub(crate) fn decode_request(age: u64, bytes: &[u8]) -> Result<(Request, Committ
 
 fn resource_message(resource: &Resource) -> pb::Resource {
     let meta = resource.meta();
-    let (id, spec) = match resource {
-        Resource::Port(port) => (&port.id, pb::resource::Spec::Port(port_message(&port.spec))),
-        Resource::FlowRule(rule) => {
-            let priority = rule.spec.set_priority().map(u32::from);
-            let spec = pb::FlowRuleSpec { flow: rule.spec.text().to_owned(), priority };
-            (&rule.id, pb::resource::Spec::FlowRule(spec))
-        }
-    };
     let meta = pb::Meta {
         uid: meta.uid,
         generation: meta.generation,
@@ -113,36 +110,13 @@ fn resource_message(resource: &Resource) -> pb::Resource {
         create_time: meta.create_time.0,
         update_time: meta.update_time.0,
     };
-    pb::Resource { id: id.to_string(), meta: Some(meta), spec: Some(spec) }
-}
-
-fn port_message(spec: &PortSpec) -> pb::PortSpec {
-    pb::PortSpec {
-        device: spec.device().to_string(),
-        enabled: spec.enabled(),
-        mtu: spec.mtu().into(),
-        mac_addresses: spec.mac_addresses().iter().map(ToString::to_string).collect(),
-        anti_spoof: spec.anti_spoof(),
-    }
+    let id = resource.id().to_string();
+    pb::Resource { id, meta: Some(meta), spec: Some(spec::message(resource)) }
 }
 
 fn resource(key: &str, message: pb::Resource) -> Result<Resource, Corruption> {
     let missing = |field| Corruption::Field { key: key.to_owned(), field };
-    let spec = match message.spec.ok_or_else(|| missing("spec"))? {
-        pb::resource::Spec::Port(port) => {
-            let fields = PortFields {
-                device: &port.device,
-                enabled: port.enabled,
-                mtu: port.mtu,
-                mac_addresses: &port.mac_addresses,
-                anti_spoof: port.anti_spoof,
-            };
-            PortSpec::parse(&fields).map(Spec::Port)
-        }
-        pb::resource::Spec::FlowRule(rule) => {
-            FlowRuleSpec::parse(&rule.flow, rule.priority).map(Spec::FlowRule)
-        }
-    };
+    let spec = spec::parse(&message.spec.ok_or_else(|| missing("spec"))?);
     let spec = match spec {
         Ok(spec) => spec,
         Err(violations) => {
@@ -181,6 +155,3 @@ fn uuid(key: &str, bytes: &[u8]) -> Result<Uuid, Corruption> {
 pub(crate) fn key(resource: &Resource) -> String {
     resource.name().to_string()
 }
-
-/// The kinds are read back from the messages, so a new one needs its message first.
-const _: () = assert!(Kind::ALL.len() == 2);

@@ -8,7 +8,7 @@ use nic_model::{Change, Kind, Resource, State};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use uuid::Uuid;
 
-use crate::codec::{self, Header, SCHEMA};
+use crate::codec::{self, Header, OLDEST_SCHEMA, SCHEMA};
 use crate::error::{Corruption, OpenError, StoreId};
 use crate::requests::Requests;
 
@@ -181,7 +181,7 @@ fn read_header(transaction: &redb::ReadTransaction) -> Result<Header, OpenError>
     let record = record.ok_or(Corruption::Missing("the header"))?;
     let header = Header::decode(record.value())?;
     match header.schema {
-        SCHEMA => Ok(header),
+        OLDEST_SCHEMA..=SCHEMA => Ok(header),
         0 => Err(Corruption::Field { key: HEADER_KEY.to_owned(), field: "schema_version" }.into()),
         found => Err(OpenError::Newer { found, known: SCHEMA }),
     }
@@ -223,20 +223,10 @@ fn check_uids(resources: &[Resource], last_uid: u64) -> Result<(), Corruption> {
     Ok(())
 }
 
-/// Every reference resolves, and no two ports have one device.
+/// The resources fit together.
 fn check_whole(state: &State) -> Result<(), Corruption> {
-    for rule in state.flow_rules_after(None) {
-        if state.policy(rule).is_none() {
-            return Err(Corruption::Inconsistent(Kind::FlowRule.name(rule.id.clone()).to_string()));
-        }
-    }
-    for port in state.ports_after(None) {
-        let holder = state.port_of_device(port.spec.device());
-        if holder.is_none_or(|holder| holder.id != port.id) {
-            return Err(Corruption::Inconsistent(Kind::Port.name(port.id.clone()).to_string()));
-        }
-    }
-    Ok(())
+    let rejection = nic_model::check_whole(state);
+    rejection.map_err(|rejection| Corruption::Inconsistent(rejection.to_string()))
 }
 
 fn missing(error: TableError, what: &'static str) -> OpenError {

@@ -92,7 +92,7 @@ pub enum Corruption {
         violation: Violation,
     },
     /// The resources contradict each other.
-    #[error("{0} is not consistent with the other resources")]
+    #[error("the resources do not fit together: {0}")]
     Inconsistent(String),
     /// It is older than what was written to it.
     #[error("it is at revision {found} instead of {expected}, or it is another store")]

@@ -4,7 +4,8 @@
 //! One thread writes. Transactions that wait together are planned one after the other, written as one
 //! and synced once ([`Store::submit`]); each is a revision of its own. The current
 //! [`State`](nic_model::State) is always at hand ([`Store::state`]), and whoever follows gets every
-//! change in order ([`Store::subscribe`]). What is on disk are the messages of `nic.storage.v1`, which
+//! change in order ([`Store::subscribe`]), also from a revision of the recent past on
+//! ([`Store::changes_since`]). What is on disk are the messages of `nic.storage.v1`, which
 //! are parsed again like a client's; a store that is torn, corrupt or of a newer schema is refused as a
 //! whole.
 //!
@@ -16,6 +17,7 @@
 mod codec;
 mod disk;
 mod error;
+mod history;
 mod requests;
 mod store;
 mod writer;
@@ -24,5 +26,6 @@ mod writer;
 mod tests;
 
 pub use error::{Corruption, OpenError, StoreId, SubmitError};
+pub use history::Compacted;
 pub use requests::{Fingerprint, Request, RequestId};
 pub use store::{Commit, Committed, Event, Store, Subscription};

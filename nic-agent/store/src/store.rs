@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use nic_model::{Change, State, Transaction};
@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::disk::{self, Disk, FileMedium, Medium};
 use crate::error::{OpenError, StoreId, SubmitError};
+use crate::history::{Compacted, History};
 use crate::requests::Request;
 use crate::writer::{Submission, Writer};
 
@@ -24,6 +25,7 @@ pub struct Store {
     id: StoreId,
     current: watch::Receiver<Arc<State>>,
     events: broadcast::Sender<Event>,
+    history: Arc<Mutex<History>>,
     queue: Option<mpsc::Sender<Submission>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -86,13 +88,14 @@ impl Store {
         let mut loaded = Disk::open(medium.as_ref())?;
         let id = loaded.disk.store();
         let (sender, current) = watch::channel(Arc::new(std::mem::take(&mut loaded.state)));
+        let history = Arc::new(Mutex::new(History::new(current.borrow().revision())));
         let (events, _) = broadcast::channel(BACKLOG);
         let (queue, submissions) = mpsc::channel(QUEUE);
-        let writer = Writer::new(medium, loaded, sender, events.clone());
+        let writer = Writer::new(medium, loaded, sender, events.clone(), Arc::clone(&history));
         let writer =
             std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(submissions));
         let writer = writer.map_err(|error| OpenError::Unreadable(redb::Error::Io(error)))?;
-        Ok(Store { id, current, events, queue: Some(queue), writer: Some(writer) })
+        Ok(Store { id, current, events, history, queue: Some(queue), writer: Some(writer) })
     }
 
     /// The store's name.
@@ -130,6 +133,17 @@ impl Store {
         // In this order no change falls between the two; one that is in both is left out.
         let events = self.events.subscribe();
         Subscription { state: self.state(), current: self.current.clone(), events }
+    }
+
+    /// The commits behind a revision, in order; none for the current one. Kept are those of the recent
+    /// past, since the store was opened at most. Whoever wants to go on from there subscribes first, and
+    /// takes the commits up to the revision of [`Subscription::state`].
+    ///
+    /// # Errors
+    /// They are not kept any more, or there is no such revision.
+    pub fn changes_since(&self, revision: Revision) -> Result<Vec<Arc<Commit>>, Compacted> {
+        // A history is whole after each of its own steps.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).since(revision)
     }
 }
 

@@ -3,20 +3,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nic_model::{
-    Action, Apply, Desired, FlowRuleSpec, Kind, Operation, PortFields, PortSpec, Spec, State, Time,
-    Transaction,
+    Action, Apply, BridgeFields, BridgeSpec, Desired, FdbEntryFields, FdbEntrySpec, FlowRuleSpec, Kind,
+    Operation, PortFields, PortSpec, Spec, State, Time, Transaction, TrunkFields, TunnelPeerFields,
+    TunnelPeerSpec, VtepFields, VtepSpec,
 };
 use nic_policy::Revision;
 use redb::{Builder, Database, DatabaseError, ReadableTable, StorageBackend};
 use uuid::Uuid;
 
-use crate::codec::{Header, SCHEMA};
+use crate::codec::{self, Header, SCHEMA};
 use crate::disk::{self, Medium};
 use crate::*;
 
+mod history;
+mod old;
+
 fn port(id: &str, device: &str) -> Desired {
     let macs = ["02:00:00:00:00:01".to_owned()];
-    let fields = PortFields { device, enabled: true, mtu: 9000, mac_addresses: &macs, anti_spoof: true };
+    let fields =
+        PortFields { device, mtu: 9000, mac_addresses: &macs, anti_spoof: true, ..PortFields::default() };
     let spec = Spec::Port(PortSpec::parse(&fields).expect("a valid port"));
     Desired { id: id.parse().expect("a valid id"), spec, etag: None }
 }
@@ -40,6 +45,68 @@ fn lab() -> Transaction {
     at(3, Operation::Apply(Apply { set, resources, prune: true, take_over: false }))
 }
 
+/// One of every kind, with every field set to something else than its default.
+fn overlay() -> Transaction {
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let desired = |id: &str, spec| Desired { id: id.parse().expect("a valid id"), spec, etag: None };
+    let trunks =
+        [TrunkFields { vlan: 20, bridge: "bridges/b" }, TrunkFields { vlan: 10, bridge: "bridges/c" }];
+    let port = PortFields {
+        device: "pf0vf9",
+        enabled: false,
+        mtu: 1400,
+        bridge: "bridges/a",
+        trunks: &trunks,
+        disable_learning: true,
+        mac_limit: 7,
+        flood_budget: 8,
+        ..PortFields::default()
+    };
+    let bridge =
+        BridgeFields { vtep: "vteps/v", vni: 16, flood_unknown: false, ageing_time: 60, suppression: true };
+    let vtep = VtepFields {
+        port: "ports/u",
+        vlan: 5,
+        address: "2001:db8::1/64",
+        gateway: "2001:db8::ff",
+        mac_address: "02:00:00:00:00:05",
+        ttl: 9,
+        dscp: 46,
+    };
+    let bridges = texts(&["bridges/a"]);
+    let peer = TunnelPeerFields {
+        vtep: "vteps/v",
+        address: "2001:db8:1::2",
+        bridges: &bridges,
+        disable_learning: true,
+        mac_limit: 9,
+    };
+    let addresses = texts(&["192.0.2.1", "fe80::1"]);
+    let local = FdbEntryFields {
+        bridge: "bridges/a",
+        mac_address: "02:00:00:00:00:01",
+        port: "ports/v",
+        tunnel_peer: "",
+        addresses: &addresses,
+    };
+    let remote =
+        FdbEntryFields { mac_address: "02:00:00:00:00:02", port: "", tunnel_peer: "tunnelPeers/f", ..local };
+    let uplink = PortFields { device: "p1", mtu: 1600, ..PortFields::default() };
+    let resources = vec![
+        desired("u", Spec::Port(PortSpec::parse(&uplink).expect("valid"))),
+        desired("v", Spec::Port(PortSpec::parse(&port).expect("valid"))),
+        desired("a", Spec::Bridge(BridgeSpec::parse(&bridge).expect("valid"))),
+        desired("b", Spec::Bridge(BridgeSpec::parse(&BridgeFields::default()).expect("valid"))),
+        desired("c", Spec::Bridge(BridgeSpec::parse(&BridgeFields::default()).expect("valid"))),
+        desired("v", Spec::Vtep(VtepSpec::parse(&vtep).expect("valid"))),
+        desired("f", Spec::TunnelPeer(TunnelPeerSpec::parse(&peer).expect("valid"))),
+        desired("l", Spec::FdbEntry(FdbEntrySpec::parse(&local).expect("valid"))),
+        desired("r", Spec::FdbEntry(FdbEntrySpec::parse(&remote).expect("valid"))),
+    ];
+    let set = "overlay".parse().expect("a valid set");
+    at(9, Operation::Apply(Apply { set, resources, prune: false, take_over: false }))
+}
+
 fn request(id: u128, content: &str) -> Option<Request> {
     let id = Uuid::from_u128(id).to_string().parse().expect("a UUID");
     Some(Request { id, fingerprint: Fingerprint::new().with(content.as_bytes()) })
@@ -47,9 +114,8 @@ fn request(id: u128, content: &str) -> Option<Request> {
 
 /// Everything that a state says.
 fn contents(state: &State) -> String {
-    let ports: Vec<_> = state.ports_after(None).collect();
-    let rules: Vec<_> = state.flow_rules_after(None).collect();
-    format!("{:?} {} {ports:?} {rules:?}", state.revision(), state.last_uid())
+    let resources: Vec<_> = state.resources().collect();
+    format!("{:?} {} {resources:?}", state.revision(), state.last_uid())
 }
 
 #[tokio::test]
@@ -73,6 +139,20 @@ async fn what_was_committed_is_there_after_the_store_is_opened_again() {
     let next = store.submit(create(rule("next", "actions=drop")), None).await.expect("valid");
     let uid = next.changes[0].after.as_ref().map(|resource| resource.meta().uid);
     assert_eq!((next.revision, uid), (Revision(4), Some(5)));
+}
+
+#[tokio::test]
+async fn every_kind_of_resource_reads_back_with_every_field() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.redb");
+    let store = Store::open(&path).expect("a new store");
+    let committed = store.submit(overlay(), request(1, "overlay")).await.expect("valid");
+    let before = contents(&store.state());
+    drop(store);
+    let store = Store::open(&path).expect("the store is there");
+    assert_eq!(contents(&store.state()), before);
+    let again = store.submit(overlay(), request(1, "overlay")).await.expect("repeated");
+    assert_eq!((again.replayed, &again.changes), (true, &committed.changes));
 }
 
 #[tokio::test]
@@ -212,7 +292,7 @@ fn a_newer_schema_and_a_missing_resource_are_refused_by_name() {
     assert!(matches!(found, OpenError::Corrupt(Corruption::Count { expected: 3, found: 0 })), "{found}");
     with_header(&path, |header| header.schema = SCHEMA + 1);
     let found = Store::open(&path).expect_err("refused");
-    assert!(matches!(found, OpenError::Newer { found: 2, known: 1 }), "{found}");
+    assert!(matches!(found, OpenError::Newer { found: 3, known: 2 }), "{found}");
 }
 
 /// A disk in memory that fails when told to.

@@ -1,6 +1,6 @@
 //! The one thread that writes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nic_model::{Action, State, Transaction, plan};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::codec;
 use crate::disk::{Disk, Group, Loaded, Medium};
 use crate::error::{Corruption, OpenError, StoreId, SubmitError};
+use crate::history::History;
 use crate::requests::{Request, Requests};
 use crate::store::{Commit, Committed, Event};
 
@@ -32,6 +33,7 @@ pub(crate) struct Writer {
     requests: Requests,
     current: watch::Sender<Arc<State>>,
     events: broadcast::Sender<Event>,
+    history: Arc<Mutex<History>>,
 }
 
 /// A transaction of a group, planned but not yet on disk.
@@ -43,6 +45,7 @@ impl Writer {
         loaded: Loaded,
         current: watch::Sender<Arc<State>>,
         events: broadcast::Sender<Event>,
+        history: Arc<Mutex<History>>,
     ) -> Writer {
         let state = Arc::clone(&current.borrow());
         Writer {
@@ -53,6 +56,7 @@ impl Writer {
             requests: loaded.requests,
             current,
             events,
+            history,
         }
     }
 
@@ -149,6 +153,8 @@ impl Writer {
     fn publish(&mut self, state: Arc<State>, commits: Vec<Arc<Commit>>) {
         self.state = state;
         for commit in commits {
+            // Before anybody can know of the revision, so that nobody knows one that is not kept.
+            self.history.lock().unwrap_or_else(PoisonError::into_inner).keep(Arc::clone(&commit));
             self.current.send_replace(Arc::clone(&commit.after));
             // Nobody may be listening.
             let _ = self.events.send(Event::Commit(commit));
@@ -170,6 +176,8 @@ impl Writer {
         self.requests = loaded.requests;
         if loaded.state.revision() != self.state.revision() {
             self.state = Arc::new(loaded.state);
+            let forgotten = History::new(self.state.revision());
+            *self.history.lock().unwrap_or_else(PoisonError::into_inner) = forgotten;
             self.current.send_replace(Arc::clone(&self.state));
             let _ = self.events.send(Event::Reset(Arc::clone(&self.state)));
         }

@@ -1,4 +1,6 @@
-//! The hash of a key cut to a mask.
+//! The hash of a key cut to a mask, and of anything else whose values strangers choose.
+
+use core::hash::{BuildHasher, Hasher};
 
 use nic_flow::field::WORDS;
 use nic_flow::{FlowKey, FlowMask};
@@ -36,6 +38,66 @@ impl Seed {
 
     pub(crate) fn hash_mask(self, mask: &FlowMask) -> u64 {
         self.hash_key(&FlowKey::from_words(*mask.words()))
+    }
+}
+
+/// For maps whose keys come from packets: learned addresses, what flows depend on.
+impl BuildHasher for Seed {
+    type Hasher = SeededHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> SeededHasher {
+        SeededHasher { state: self.first, seed: *self }
+    }
+}
+
+/// Hashes by a [`Seed`], eight octets at a time.
+#[derive(Debug, Clone)]
+pub struct SeededHasher {
+    state: u64,
+    seed: Seed,
+}
+
+impl Hasher for SeededHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+        // Octets that only fill up the last word are told from octets that are there.
+        self.write_u64(bytes.len() as u64);
+    }
+
+    #[inline]
+    fn write_u8(&mut self, value: u8) {
+        self.write_u64(value.into());
+    }
+
+    #[inline]
+    fn write_u16(&mut self, value: u16) {
+        self.write_u64(value.into());
+    }
+
+    #[inline]
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(value.into());
+    }
+
+    #[inline]
+    fn write_u64(&mut self, value: u64) {
+        self.state = fold(self.state ^ value, self.seed.second);
+    }
+
+    #[inline]
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        // The last word went through one product only; maps look at both ends of a hash.
+        fold(self.state, self.seed.first | 1)
     }
 }
 
@@ -131,6 +193,20 @@ mod tests {
             let high: HashSet<u64> = hashes.map(|hash| hash >> 52).collect();
             assert!(low.len() > 2400 && high.len() > 2400, "{field}: {} {}", low.len(), high.len());
         }
+    }
+
+    #[test]
+    fn addresses_spread_over_the_buckets_of_a_map_whatever_they_have_in_common() {
+        let seed = Seed::new(8);
+        for shift in [0, 8, 20, 36] {
+            let addresses = (0..4096u64).map(|n| nic_flow::MacAddr::from_u64(n << shift));
+            let hashes = addresses.map(|mac| seed.hash_one((7u64, mac)));
+            let low: HashSet<u64> = hashes.clone().map(|hash| hash & 0xfff).collect();
+            let high: HashSet<u64> = hashes.map(|hash| hash >> 52).collect();
+            assert!(low.len() > 2400 && high.len() > 2400, "{shift}: {} {}", low.len(), high.len());
+        }
+        assert_ne!(seed.hash_one([1u8, 0]), seed.hash_one([1u8]));
+        assert_ne!(seed.hash_one(1u64), Seed::new(9).hash_one(1u64));
     }
 
     #[test]

@@ -17,6 +17,11 @@ const FIELDS: &[Field] = &[
     Field::IpSrc,
     Field::IpDst,
     Field::ArpTha,
+    Field::Vni,
+    Field::TunEthDst,
+    Field::TunEthSrc,
+    Field::TunIpDst,
+    Field::TunArpTha,
 ];
 
 /// A value with bits at both ends of the field.

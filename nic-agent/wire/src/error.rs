@@ -32,6 +32,8 @@ pub enum WireError {
     /// A neighbour discovery option of length zero or of the wrong length for
     /// its type.
     BadOption(u8),
+    /// A VXLAN header that does not say that its VNI is valid.
+    NoVni,
 }
 
 impl fmt::Display for WireError {
@@ -49,6 +51,7 @@ impl fmt::Display for WireError {
             Self::RepeatedFragment => f.write_str("second IPv6 fragment header"),
             Self::UnknownType(kind) => write!(f, "message type {kind} not known"),
             Self::BadOption(kind) => write!(f, "option {kind} has a bad length"),
+            Self::NoVni => f.write_str("no valid VNI"),
         }
     }
 }

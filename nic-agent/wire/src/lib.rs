@@ -39,6 +39,7 @@ pub mod mac;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;
+pub mod vxlan;
 
 mod bytes;
 mod error;

@@ -22,6 +22,8 @@ CHAIN = (
     / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)])
     / UDP()
 )
+INNER = Ether(dst="02:00:00:00:00:04", src="02:00:00:00:00:03")
+NOT_ETHERNET = UDP(sport=50000, dport=4789) / b"\x08\0\0\0\0\0\x07\0short"
 PACKETS = {
     "arp": ETH / ARP(op=1, psrc="10.10.1.1", pdst="10.10.1.2"),
     "icmp": ETH / V4 / ICMP(id=7, seq=1) / b"ping",
@@ -40,6 +42,20 @@ PACKETS = {
     "solicit": ETH / NS,
     "advert": ETH / NA,
     "extensions": ETH / CHAIN,
+    "vxlan": ETH / V4 / UDP(sport=50000, dport=4789, chksum=0) / VXLAN(flags=8, vni=7) / INNER / V4 / TCP_OPTIONS,
+    "vxlan6": ETH
+    / Dot1Q(vlan=9)
+    / V6
+    / UDP(sport=50000, dport=4789)
+    / VXLAN(flags=8, vni=7)
+    / INNER
+    / Dot1Q(vlan=100)
+    / V6
+    / UDP(),
+    "vxlan-arp": ETH / V4 / UDP(sport=50000, dport=4789) / VXLAN(flags=8, vni=7) / INNER / ARP(psrc="10.10.1.1", pdst="10.10.1.2"),
+    "vxlan-twice": ETH / V4 / UDP(dport=4789) / VXLAN(flags=8) / INNER / V4 / UDP(dport=4789) / VXLAN(flags=8) / INNER / V4 / UDP(),
+    "vxlan-short": ETH / V4 / NOT_ETHERNET,
+    "vxlan-no-vni": ETH / V4 / UDP(dport=4789) / VXLAN(flags=0, vni=7) / INNER / V4 / UDP(),
     "llc": Dot3(dst="01:80:c2:00:00:00") / LLC() / STP(),
 }
 LAYERS = {
@@ -49,14 +65,22 @@ LAYERS = {
     "ipv6": IPv6,
     "tcp": TCP,
     "udp": UDP,
+    "vxlan": VXLAN,
     "icmpv4": ICMP,
 }
-# Kind, then sixteen bytes of argument: push a tag, take one from the time to live, both addresses, output,
-# a port; as `execute` in src/flow.rs reads them.
-ACTIONS = bytes([6]) + b"".join(
-    bytes([kind]) + argument.ljust(16, b"\1")
-    for kind, argument in [(1, b"\0\x64\0"), (11, b""), (7, b"\xc0\0\2\7"), (0x88, b"\x20\1\r\xb8"), (0, b""), (13, b"")]
+# Kind, then sixteen bytes of argument: as `execute` in src/flow.rs reads them. Push a tag, take one from the
+# time to live, both addresses, output, a port; out of a tunnel, mark, into one, output, out of it.
+
+
+def actions(*steps):
+    return bytes([len(steps)]) + b"".join(bytes([kind]) + argument.ljust(16, b"\1") for kind, argument in steps)
+
+
+# The high bit of a kind chooses IPv6.
+REWRITE = actions(
+    (1, b"\0\x64\0"), (11, b""), (7, b"\xc0\0\2\7"), (8 + 17 * 8, b"\x20\1\r\xb8"), (0, b""), (13, b"")
 )
+TUNNEL = actions((16, b""), (14, b"\3"), (15, b"\2\0"), (0, b""), (16, b""), (15 + 17 * 8, b"\2\1"))
 
 
 def put(target, name, data):
@@ -70,7 +94,8 @@ for name, packet in PACKETS.items():
     packet = packet.__class__(frame)
     put("ethernet", name, frame)
     put("extract", name, frame)
-    put("execute", name, ACTIONS + frame)
+    put("execute", name, REWRITE + frame)
+    put("execute", name + "-tunnel", TUNNEL + frame)
     for target, layer in LAYERS.items():
         if layer in packet:
             put(target, name, raw(packet[layer]))

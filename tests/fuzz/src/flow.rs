@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use nic_flow::execute::{complete_checksum, execute as run};
-use nic_flow::extract::extract as key_of;
-use nic_flow::field::{L3, L4};
+use nic_flow::action::{ENTROPY_PORTS, VxlanEncap};
+use nic_flow::execute::{complete_checksum, entropy, execute as run};
+use nic_flow::extract::{extract as key_of, tunnelled};
+use nic_flow::field::{L3, L4, TUNNELLED, Tunnel};
 use nic_flow::seam::{ChecksumState, NoHeadroom, PacketBuf};
 use nic_flow::{Action, Field, FlowKey, MacAddr, PortId};
 
@@ -26,8 +27,20 @@ pub fn extract(frame: &[u8]) {
     if key.get(Field::VlanCount) < 2 {
         zero(&[Field::InnerVlanTpid, Field::InnerVlanTci]);
     }
-    // Padding of the link is in no field.
-    if frame.len() >= 14 && key.l3() == L3::Ok {
+    let inner = tunnelled(frame);
+    assert_eq!(inner.is_some(), key.tunnel() == Tunnel::Vxlan);
+    match inner {
+        Some(inner) => {
+            let alone = key_of(inner, PortId::from_bits(0));
+            assert!(TUNNELLED.iter().all(|&(plain, tunnelled)| key.get(tunnelled) == alone.get(plain)));
+        }
+        None => {
+            zero(&[Field::Vni]);
+            assert!(TUNNELLED.iter().all(|&(_, tunnelled)| key.get(tunnelled) == 0), "{key:?}");
+        }
+    }
+    // Padding of the link is in no field, but the frame in a tunnel reaches to the end of the packet.
+    if frame.len() >= 14 && key.l3() == L3::Ok && inner.is_none() {
         let padded: Vec<u8> = frame.iter().copied().chain([0xa5; 8]).collect();
         assert_eq!(key_of(&padded, PortId::from_bits(0x8003)), key);
     }
@@ -53,30 +66,67 @@ pub fn execute(bytes: &[u8]) {
     actions.push(Action::Output(port));
 
     let state = if count & 0x80 == 0 { ChecksumState::Complete } else { ChecksumState::Partial };
-    let mut frame = Frame { bytes: bytes.to_vec(), headroom: 128, state };
-    let mut key = key_of(bytes, port);
-    // Beyond the tags that are parsed, a second parser sees other headers than the first.
-    let mut comparable = key.get(Field::VlanCount) < 3 && bytes.len() >= 14;
+    let mut frame = Frame { bytes: bytes.to_vec(), headroom: 1024, state };
+    let mut key = Tracked::new(bytes, port);
     let mut expected = Vec::new();
     for action in &actions {
         match action {
-            Action::Output(_) => expected.push(comparable.then_some(key)),
-            Action::PushVlan { .. } if key.get(Field::VlanCount) == 2 => comparable = false,
-            _ => {}
+            Action::Output(_) => expected.push(key.comparable.then_some(key.key)),
+            _ => key.rewrite(action),
         }
-        action.rewrite(&mut key);
     }
+    // Whoever executes an encapsulation chooses its source port.
+    let chosen = actions.iter().any(|action| matches!(action, Action::EncapVxlan(_)));
+    let fixed = |key: FlowKey| {
+        if chosen { key.with(Field::L4Src, 0).with(Field::TunL4Src, 0) } else { key }
+    };
     let mut sent: Vec<FlowKey> = Vec::new();
-    run(&actions, &mut frame, |_, frame| sent.push(key_of(&frame.bytes, port))).expect("there is room");
+    run(&actions, &mut frame, |_, frame| sent.push(fixed(key_of(&frame.bytes, port))))
+        .expect("there is room");
     assert_eq!(sent.len(), expected.len());
     for (sent, expected) in sent.iter().zip(&expected) {
-        assert!(expected.is_none_or(|expected| expected == *sent), "{sent:?}\n{expected:?}\n{actions:?}");
+        assert!(
+            expected.is_none_or(|expected| fixed(expected) == *sent),
+            "{sent:?}\n{expected:?}\n{actions:?}"
+        );
     }
+    assert!(ENTROPY_PORTS.contains(&entropy(&frame.bytes)));
 
     // A checksum is in no key.
     let before = key_of(&frame.bytes, port);
     complete_checksum(&mut frame.bytes);
     assert_eq!(key_of(&frame.bytes, port), before);
+}
+
+/// A key that follows a packet through its actions, as long as it can.
+struct Tracked {
+    key: FlowKey,
+    /// False once a second parser sees other headers than the first.
+    comparable: bool,
+}
+
+impl Tracked {
+    fn new(bytes: &[u8], port: PortId) -> Tracked {
+        let key = key_of(bytes, port);
+        // Beyond the tags that are parsed nothing is known, nor of a frame without a header.
+        Tracked { key, comparable: key.get(Field::VlanCount) < 3 && bytes.len() >= 14 }
+    }
+
+    fn rewrite(&mut self, action: &Action) {
+        match action {
+            Action::PushVlan { .. } if self.key.get(Field::VlanCount) == 2 => self.comparable = false,
+            // It can make a tunnel of what follows, which is in no key before.
+            Action::SetL4Dst(4789) => self.comparable = false,
+            Action::DecapVxlan if self.key.tunnel() == Tunnel::Vxlan => {
+                let inner = self.key.get(Field::TunVlanCount);
+                // A tunnel in the tunnel is in no key either.
+                let nested = self.key.get(Field::TunL4Dst) == 4789;
+                self.comparable &= inner < 3 && !nested;
+            }
+            _ => {}
+        }
+        action.rewrite(&mut self.key);
+    }
 }
 
 const ARGUMENT: usize = 16;
@@ -88,7 +138,7 @@ fn action(kind: u8, argument: &[u8]) -> Action {
     let half = u16::from_be_bytes([a, b]);
     let mac = MacAddr([a, b, c, d, e, f]);
     let ip = if kind & 0x80 == 0 { IpAddr::from([a, b, c, d]) } else { IpAddr::from(wide) };
-    match kind % 14 {
+    match kind % 17 {
         0 => Action::Output(PortId::from_bits(half)),
         1 => Action::PushVlan { tpid: if c & 1 == 0 { 0x8100 } else { 0x88a8 }, tci: half },
         2 => Action::PopVlan,
@@ -102,7 +152,23 @@ fn action(kind: u8, argument: &[u8]) -> Action {
         10 => Action::SetIpTtl(a),
         11 => Action::DecIpTtl,
         12 => Action::SetL4Src(half),
-        _ => Action::SetL4Dst(half),
+        13 => Action::SetL4Dst(half),
+        14 => Action::SetIpEcn(a & 3),
+        15 => Action::EncapVxlan(encap(mac, ip, half)),
+        _ => Action::DecapVxlan,
+    }
+}
+
+fn encap(mac: MacAddr, ip: IpAddr, half: u16) -> VxlanEncap {
+    VxlanEncap {
+        eth_dst: mac,
+        eth_src: mac,
+        vlan: (half & 1 == 1).then_some(half),
+        src: ip,
+        dst: ip,
+        tos: half as u8,
+        ttl: (half >> 8) as u8,
+        vni: u32::from(half),
     }
 }
 
@@ -134,5 +200,9 @@ impl PacketBuf for Frame {
 
     fn checksum(&self) -> ChecksumState {
         self.state
+    }
+
+    fn set_checksum_complete(&mut self) {
+        self.state = ChecksumState::Complete;
     }
 }

@@ -24,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     ("ipv6", wire::ipv6),
     ("tcp", wire::tcp),
     ("udp", wire::udp),
+    ("vxlan", wire::vxlan),
     ("icmpv4", wire::icmpv4),
     ("icmpv6", wire::icmpv6),
     ("extract", flow::extract),

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use nic_wire::checksum::Pseudo;
-use nic_wire::{WireError, arp, ethernet, icmpv4, icmpv6, ipv4, ipv6, tcp, udp, vlan};
+use nic_wire::{WireError, arp, ethernet, icmpv4, icmpv6, ipv4, ipv6, tcp, udp, vlan, vxlan};
 
 const PSEUDO_V4: Pseudo =
     Pseudo::V4 { src: core::net::Ipv4Addr::LOCALHOST, dst: core::net::Ipv4Addr::BROADCAST };
@@ -105,6 +105,25 @@ pub fn udp(bytes: &[u8]) {
     for pseudo in [PSEUDO_V4, PSEUDO_V6] {
         packet.fill_checksum(pseudo);
         assert!(packet.checksum() != 0 && packet.verify_checksum(pseudo));
+    }
+}
+
+/// `vxlan`.
+pub fn vxlan(bytes: &[u8]) {
+    let Ok(packet) = vxlan::Packet::new_checked(bytes) else {
+        return;
+    };
+    black_box((packet.to_string(), packet.payload().len()));
+    match vxlan::Repr::parse(&packet) {
+        Ok(repr) => {
+            assert!(packet.has_vni() && repr.vni <= vxlan::MAX_VNI);
+            let mut out = vec![0xff; repr.buffer_len()];
+            repr.emit(&mut vxlan::Packet::new_unchecked(&mut out));
+            // What is reserved is read as anything and written as zero.
+            let [a, b, c, ..] = bytes[4..] else { unreachable!("checked") };
+            assert_eq!(out, [8, 0, 0, 0, a, b, c, 0]);
+        }
+        Err(error) => assert!(error == WireError::NoVni && !packet.has_vni()),
     }
 }
 

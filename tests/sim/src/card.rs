@@ -57,7 +57,7 @@ struct State {
     rules: BTreeMap<u64, Held>,
     /// Packets that a port takes from the slow path; no entry: any number.
     room: BTreeMap<PortId, usize>,
-    /// Buffers for copies; `None`: any number.
+    /// Buffers for copies and for the agent's own packets; `None`: any number.
     buffers: Option<usize>,
 }
 
@@ -162,9 +162,17 @@ impl Card {
         self.state.borrow_mut().room.insert(port, room);
     }
 
-    /// No more than that many copies can be made.
+    /// No more than that many copies and packets of the agent's own can be made.
     pub fn set_buffers(&self, buffers: usize) {
         self.state.borrow_mut().buffers = Some(buffers);
+    }
+
+    fn take_buffer(&self) -> Option<()> {
+        let state = &mut *self.state.borrow_mut();
+        if let Some(buffers) = &mut state.buffers {
+            *buffers = buffers.checked_sub(1)?;
+        }
+        Some(())
     }
 }
 
@@ -234,11 +242,13 @@ impl PacketIo for CardIo {
     }
 
     fn copy(&mut self, packet: &Frame) -> Option<Frame> {
-        let state = &mut *self.0.state.borrow_mut();
-        if let Some(buffers) = &mut state.buffers {
-            *buffers = buffers.checked_sub(1)?;
-        }
+        self.0.take_buffer()?;
         Some(packet.clone())
+    }
+
+    fn allocate(&mut self, frame: &[u8]) -> Option<Frame> {
+        self.0.take_buffer()?;
+        Some(Frame::new(frame))
     }
 }
 

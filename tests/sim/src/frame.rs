@@ -1,10 +1,12 @@
 //! Frames: built from a key, and held in memory.
 
-use nic_flow::field::{Field, Frag, L3, L4};
+use nic_flow::field::{Field, Frag, L3, L4, Tunnel};
 use nic_flow::seam::{ChecksumState, NoHeadroom, PacketBuf};
 use nic_flow::{FlowKey, PortId};
 
-const HEADROOM: usize = 64;
+use crate::oracle::inner;
+
+const HEADROOM: usize = 128;
 
 /// A packet in memory, with some headroom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,11 +45,28 @@ impl PacketBuf for Frame {
     fn checksum(&self) -> ChecksumState {
         ChecksumState::Complete
     }
+
+    fn set_checksum_complete(&mut self) {}
 }
 
 /// A frame that looks as much like `key` as a frame can, with `serial` as its last eight octets, behind
-/// all that headers speak of. Its true key is what extraction says.
+/// all that headers speak of, in a tunnel as well. Its true key is what extraction says.
 pub fn build(key: &FlowKey, serial: u64) -> Vec<u8> {
+    let ip = matches!(key.eth_type(), 0x0800 | 0x86dd) && key.get(Field::VlanCount) < 3;
+    if ip && key.tunnel() == Tunnel::Vxlan && key.get(Field::IpProto) == 17 && key.l4() == L4::Ok {
+        let mut vxlan = vec![0x08, 0, 0, 0];
+        push(&mut vxlan, key.get(Field::Vni) << 8, 4);
+        vxlan.extend(build(&inner(key), serial));
+        return headers(key, &vxlan);
+    }
+    let mut frame = headers(key, &[]);
+    frame.resize(frame.len().max(60), 0);
+    frame.extend_from_slice(&serial.to_be_bytes());
+    frame
+}
+
+/// The headers of a frame, and what UDP carries.
+fn headers(key: &FlowKey, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(96);
     push(&mut frame, key.get(Field::EthDst), 6);
     push(&mut frame, key.get(Field::EthSrc), 6);
@@ -66,15 +85,13 @@ pub fn build(key: &FlowKey, serial: u64) -> Vec<u8> {
         tag(&mut frame, 0x8100, 7);
     }
     match key.eth_type() {
-        0x0800 if tags < 3 => ipv4(&mut frame, key),
-        0x86dd if tags < 3 => ipv6(&mut frame, key),
+        0x0800 if tags < 3 => ipv4(&mut frame, key, payload),
+        0x86dd if tags < 3 => ipv6(&mut frame, key, payload),
         0x0806 if tags < 3 => arp(&mut frame, key),
         // A length stands where the key has its name for one.
         0x05ff => push(&mut frame, 46, 2),
         other => push(&mut frame, other.into(), 2),
     }
-    frame.resize(frame.len().max(60), 0);
-    frame.extend_from_slice(&serial.to_be_bytes());
     frame
 }
 
@@ -105,8 +122,8 @@ fn arp(frame: &mut Vec<u8>, key: &FlowKey) {
     push(frame, key.get(Field::IpDst), 4);
 }
 
-fn ipv4(frame: &mut Vec<u8>, key: &FlowKey) {
-    let l4 = layer4(key);
+fn ipv4(frame: &mut Vec<u8>, key: &FlowKey, payload: &[u8]) {
+    let l4 = layer4(key, payload);
     push(frame, 0x0800, 2);
     push(frame, if key.l3() == L3::Malformed { 0x43 } else { 0x45 }, 1);
     push(frame, key.get(Field::IpTos), 1);
@@ -126,8 +143,8 @@ fn ipv4(frame: &mut Vec<u8>, key: &FlowKey) {
     frame.extend_from_slice(&l4);
 }
 
-fn ipv6(frame: &mut Vec<u8>, key: &FlowKey) {
-    let l4 = layer4(key);
+fn ipv6(frame: &mut Vec<u8>, key: &FlowKey, payload: &[u8]) {
+    let l4 = layer4(key, payload);
     push(frame, 0x86dd, 2);
     let version = if key.l3() == L3::Malformed { 5 } else { 6 };
     push(frame, version << 28 | key.get(Field::IpTos) << 20, 4);
@@ -151,7 +168,7 @@ fn ipv6(frame: &mut Vec<u8>, key: &FlowKey) {
     frame.extend_from_slice(&l4);
 }
 
-fn layer4(key: &FlowKey) -> Vec<u8> {
+fn layer4(key: &FlowKey, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     if key.l4() == L4::Malformed {
         return vec![0; 2];
@@ -169,15 +186,53 @@ fn layer4(key: &FlowKey) -> Vec<u8> {
         17 => {
             push(&mut bytes, source, 2);
             push(&mut bytes, destination, 2);
-            push(&mut bytes, 8, 2);
+            push(&mut bytes, 8 + payload.len() as u128, 2);
             push(&mut bytes, 0, 2);
+            bytes.extend_from_slice(payload);
         }
         1 | 58 => {
             push(&mut bytes, source & 0xff, 1);
             push(&mut bytes, destination & 0xff, 1);
             push(&mut bytes, 0, 6);
+            // Neighbour discovery has a target.
+            if matches!(source, 135 | 136) {
+                push(&mut bytes, key.get(Field::IpDst), 16);
+            }
         }
         _ => push(&mut bytes, 0, 8),
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use crate::scenario;
+
+    #[test]
+    fn a_frame_built_from_a_key_with_a_tunnel_has_that_key() {
+        let mut random = Random::new(1);
+        let mut tunnels = 0;
+        while tunnels < 2000 {
+            let wanted = scenario::packet(&mut random);
+            if wanted.tunnel() != Tunnel::Vxlan {
+                continue;
+            }
+            tunnels += 1;
+            let bytes = build(&wanted, 7);
+            assert_eq!(serial(&bytes), Some(7));
+            let found = key(&bytes, wanted.in_port());
+            for &field in Field::ALL {
+                // What lies behind tags that are nested too deep is not built, and of an ICMP type and
+                // code only as much as there is room for.
+                let deep = wanted.get(Field::TunVlanCount) == 3 && field.name().starts_with("tun_");
+                let icmp = matches!(field, Field::TunL4Src | Field::TunL4Dst);
+                assert!(
+                    deep || icmp || found.get(field) == wanted.get(field),
+                    "{field}: {found:?} {wanted:?}"
+                );
+            }
+        }
+    }
 }

@@ -1,11 +1,74 @@
-//! A naive translator: every rule in turn, every field directly. Slow, obvious, and written from the
+//! A naive translator: every object in turn, every field directly. Slow, obvious, and written from the
 //! meaning of the policy, not from the pipeline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use nic_flow::field::{Field, L3, L4};
-use nic_flow::{Action, FlowKey, Match, PortId};
-use nic_policy::{Change, Delta, DropReason, FlowRule, Object, ObjectId, Port};
+use nic_flow::field::{Field, L3};
+use nic_flow::{Action, FlowKey, MacAddr, PortId};
+use nic_policy::{
+    Bridge, BridgeId, Change, Delta, DropReason, FdbEntry, FlowRule, Network, Object, ObjectId, Place, Port,
+    TunnelPeer, Vtep, VtepId,
+};
+
+mod bridge;
+mod rules;
+mod tunnel;
+
+pub(crate) use tunnel::inner;
+
+/// What packets taught, as plain collections.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Learned stations.
+    pub stations: BTreeMap<(BridgeId, MacAddr), Place>,
+    /// Next hops that were asked for; `None` for those that nobody answered for.
+    pub next_hops: BTreeMap<(VtepId, IpAddr), Option<MacAddr>>,
+}
+
+/// What becomes of a packet, and what else it is the cause of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What becomes of it.
+    pub fate: Fate,
+    /// Its source is to be learned there.
+    pub learn: Option<(BridgeId, MacAddr, Place)>,
+    /// A next hop is to be asked for.
+    pub resolve: Option<(VtepId, IpAddr)>,
+    /// Somebody has to look into it: for whom, where it came from, and whether it is about the frame in
+    /// the tunnel.
+    pub inspect: Vec<(Network, Place, bool)>,
+    /// The learned address that it keeps alive.
+    pub source: Option<(BridgeId, MacAddr, Place)>,
+}
+
+/// How a packet ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// This is done to it.
+    Forward(Vec<Action>),
+    /// It is dropped.
+    Drop(DropReason),
+    /// It is the agent's.
+    Local,
+    /// It waits for a next hop.
+    Wait,
+}
+
+impl Default for Fate {
+    fn default() -> Fate {
+        Fate::Forward(Vec::new())
+    }
+}
+
+/// A frame on its way into a bridge.
+pub(crate) struct Arrival<'p> {
+    frame: FlowKey,
+    bridge: &'p Bridge,
+    place: Place,
+    learning: bool,
+    plan: Vec<Action>,
+}
 
 /// A policy and the devices that are there, as plain collections.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,8 +101,47 @@ impl Policy {
     pub fn rules(&self) -> impl Iterator<Item = &FlowRule> {
         self.objects.values().filter_map(|object| match object {
             Object::FlowRule(rule) => Some(rule),
-            Object::Port(_) => None,
+            _ => None,
         })
+    }
+
+    /// The bridges, in the order of their ids.
+    pub fn bridges(&self) -> impl Iterator<Item = &Bridge> {
+        self.objects.values().filter_map(|object| match object {
+            Object::Bridge(bridge) => Some(bridge),
+            _ => None,
+        })
+    }
+
+    /// The VTEPs, in the order of their ids.
+    pub fn vteps(&self) -> impl Iterator<Item = &Vtep> {
+        self.objects.values().filter_map(|object| match object {
+            Object::Vtep(vtep) => Some(vtep),
+            _ => None,
+        })
+    }
+
+    /// The tunnel peers, in the order of their ids.
+    pub fn peers(&self) -> impl Iterator<Item = &TunnelPeer> {
+        self.objects.values().filter_map(|object| match object {
+            Object::TunnelPeer(peer) => Some(peer),
+            _ => None,
+        })
+    }
+
+    /// The ports that have a policy, in their order.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.objects.values().filter_map(|object| match object {
+            Object::Port(port) => Some(port),
+            _ => None,
+        })
+    }
+
+    fn fdb_entry(&self, bridge: BridgeId, mac: MacAddr) -> Option<&FdbEntry> {
+        match self.objects.get(&ObjectId::FdbEntry(bridge, mac)) {
+            Some(Object::FdbEntry(entry)) => Some(entry),
+            _ => None,
+        }
     }
 
     fn port(&self, id: PortId) -> Option<&Port> {
@@ -49,19 +151,43 @@ impl Policy {
         }
     }
 
-    /// What is done to a packet, or why it is dropped.
-    pub fn translate(&self, packet: &FlowKey) -> Result<Vec<Action>, DropReason> {
-        self.may_enter(packet)?;
-        let plan = run(&self.deciding_rule(packet)?.actions, packet)?;
-        self.may_leave(packet.in_port(), plan)
+    /// What becomes of a packet.
+    pub fn translate(&self, packet: &FlowKey, memory: &Memory) -> Outcome {
+        let mut outcome = Outcome::default();
+        let fate = self.fate(packet, memory, &mut outcome);
+        outcome.fate = match fate {
+            Ok(plan) => match self.may_leave(packet.in_port(), plan) {
+                Ok(plan) => Fate::Forward(plan),
+                Err(reason) => Fate::Drop(reason),
+            },
+            Err(fate) => fate,
+        };
+        outcome
+    }
+
+    /// What is done to it, before anybody looks at the ports it leaves by; or how else it ends.
+    fn fate(&self, packet: &FlowKey, memory: &Memory, outcome: &mut Outcome) -> Result<Vec<Action>, Fate> {
+        self.may_enter(packet).map_err(Fate::Drop)?;
+        if let Some(arrival) = self.tunnel(packet, outcome)? {
+            return self.bridge(arrival, memory, outcome);
+        }
+        if let Some(rule) = self.deciding_rule(packet).map_err(Fate::Drop)? {
+            return rules::run(&rule.actions, packet).map_err(Fate::Drop);
+        }
+        let arrival = self.attachment(packet).map_err(Fate::Drop)?;
+        self.bridge(arrival, memory, outcome)
     }
 
     fn may_enter(&self, packet: &FlowKey) -> Result<(), DropReason> {
-        let Some(port) = self.port(packet.in_port()) else { return Err(DropReason::PortUnconfigured) };
+        let Some(port) = self.port(packet.in_port()) else {
+            return Err(DropReason::PortUnconfigured);
+        };
         if !port.enabled {
             return Err(DropReason::PortDisabled);
         }
-        let Some(allowed) = &port.source_macs else { return Ok(()) };
+        let Some(allowed) = &port.source_macs else {
+            return Ok(());
+        };
         if !allowed.iter().any(|&mac| mac == packet.mac(Field::EthSrc)) {
             return Err(DropReason::SourceMac);
         }
@@ -77,20 +203,6 @@ impl Policy {
             }
         }
         Ok(())
-    }
-
-    /// From the highest rank down, the first rule that the packet satisfies as far as it can be read.
-    fn deciding_rule(&self, packet: &FlowKey) -> Result<&FlowRule, DropReason> {
-        let mut rules: Vec<&FlowRule> = self.rules().collect();
-        rules.sort_by_key(|rule| std::cmp::Reverse(rule.rank()));
-        for rule in rules {
-            match judge(&rule.matches, packet) {
-                Judgement::Matches => return Ok(rule),
-                Judgement::Unreadable(reason) => return Err(reason),
-                Judgement::Differs => {}
-            }
-        }
-        Err(DropReason::NoRule)
     }
 
     fn may_leave(&self, ingress: PortId, plan: Vec<Action>) -> Result<Vec<Action>, DropReason> {
@@ -114,6 +226,9 @@ impl Policy {
                 sure = left.len();
             } else {
                 left.push(action);
+                if let Action::Flood(_) = action {
+                    sure = left.len();
+                }
             }
         }
         left.truncate(sure);
@@ -122,127 +237,4 @@ impl Policy {
             _ => Ok(left),
         }
     }
-}
-
-enum Judgement {
-    Matches,
-    Differs,
-    Unreadable(DropReason),
-}
-
-const L4_FIELDS: [Field; 3] = [Field::TcpFlags, Field::L4Src, Field::L4Dst];
-const L3_FIELDS: [Field; 8] = [
-    Field::IpFrag,
-    Field::IpProto,
-    Field::IpTos,
-    Field::IpTtl,
-    Field::IpSrc,
-    Field::IpDst,
-    Field::ArpSha,
-    Field::ArpTha,
-];
-
-fn judge(rule: &Match, packet: &FlowKey) -> Judgement {
-    let asks = |fields: &[Field]| fields.iter().any(|&field| rule.mask().get(field) != 0);
-    let asks_l4 = asks(&L4_FIELDS) || asks(&[Field::L4]);
-    let asks_l3 = asks_l4 || asks(&L3_FIELDS) || asks(&[Field::L3]);
-    let asks_behind_tags = asks_l3 || asks(&[Field::EthType]);
-
-    // What the packet has malformed, and which fields cannot be compared for it.
-    let l3_unreadable = [&L3_FIELDS[..], &L4_FIELDS, &[Field::L3, Field::L4]].concat();
-    let (unreadable, reason) = if packet.get(Field::VlanCount) == 3 && asks_behind_tags {
-        ([&l3_unreadable[..], &[Field::EthType]].concat(), Some(DropReason::MalformedVlan))
-    } else if packet.l3() == L3::Malformed && asks_l3 {
-        (l3_unreadable, Some(DropReason::MalformedL3))
-    } else if packet.l4() == L4::Malformed && asks_l4 {
-        ([&L4_FIELDS[..], &[Field::L4]].concat(), Some(DropReason::MalformedL4))
-    } else {
-        (Vec::new(), None)
-    };
-    for &field in Field::ALL.iter().filter(|field| !unreadable.contains(field)) {
-        if packet.get(field) & rule.mask().get(field) != rule.key().get(field) {
-            return Judgement::Differs;
-        }
-    }
-    // A rule that names fields of a header and not the header's state means a header that is whole.
-    let means = |status: Field| rule.mask().get(status) == 0 && !unreadable.contains(&status);
-    if asks_l3 && means(Field::L3) && packet.l3() != L3::Ok {
-        return Judgement::Differs;
-    }
-    if asks_l4 && means(Field::L4) && packet.l4() != L4::Ok {
-        return Judgement::Differs;
-    }
-    if let Some(reason) = reason {
-        return Judgement::Unreadable(reason);
-    }
-    Judgement::Matches
-}
-
-/// The steps of a rule's list that change the packet, up to the last output or to what cannot be done.
-fn run(actions: &[Action], packet: &FlowKey) -> Result<Vec<Action>, DropReason> {
-    let Some(last) = actions.iter().rposition(is_output) else { return Err(DropReason::RuleDrop) };
-    let arrived_tags = packet.get(Field::VlanCount);
-    let mut tags = arrived_tags;
-    let mut ttl = packet.get(Field::IpTtl);
-    let mut plan: Vec<Action> = Vec::new();
-    for action in &actions[..=last] {
-        let ip = match packet.eth_type() {
-            _ if arrived_tags == 3 => Err(DropReason::MalformedVlan),
-            0x0800 | 0x86dd if packet.l3() == L3::Malformed => Err(DropReason::MalformedL3),
-            0x0800 | 0x86dd => Ok(packet.l3() == L3::Ok),
-            _ => Ok(false),
-        };
-        let does = match action {
-            Action::Output(_) | Action::SetEthSrc(_) | Action::SetEthDst(_) => Ok(true),
-            Action::PushVlan { .. } => {
-                tags = (tags + 1).min(3);
-                Ok(true)
-            }
-            Action::PopVlan if tags == 3 => Err(DropReason::MalformedVlan),
-            Action::PopVlan if tags == 0 => Ok(false),
-            Action::PopVlan => {
-                tags -= 1;
-                Ok(true)
-            }
-            Action::SetVlanVid(_) | Action::SetVlanPcp(_) if arrived_tags == 3 => {
-                Err(DropReason::MalformedVlan)
-            }
-            Action::SetVlanVid(_) | Action::SetVlanPcp(_) => Ok(tags > 0),
-            Action::SetIpSrc(address) | Action::SetIpDst(address) => ip.map(|ip| {
-                let family = if address.is_ipv4() { 0x0800 } else { 0x86dd };
-                ip && packet.eth_type() == family
-            }),
-            Action::SetIpDscp(_) => ip,
-            Action::SetIpTtl(new) => ip.inspect(|&ip| {
-                if ip {
-                    ttl = u128::from(*new);
-                }
-            }),
-            Action::DecIpTtl => match ip {
-                Ok(true) if ttl <= 1 => Err(DropReason::TtlExpired),
-                Ok(true) => {
-                    ttl -= 1;
-                    Ok(true)
-                }
-                other => other,
-            },
-            Action::SetL4Src(_) | Action::SetL4Dst(_) => match ip {
-                Ok(true) if !matches!(packet.get(Field::IpProto), 6 | 17) => Ok(false),
-                Ok(true) if packet.l4() == L4::Malformed => Err(DropReason::MalformedL4),
-                Ok(true) => Ok(packet.l4() == L4::Ok),
-                other => other,
-            },
-        };
-        match does {
-            Ok(true) => plan.push(*action),
-            Ok(false) => {}
-            Err(_) if plan.iter().any(is_output) => break,
-            Err(reason) => return Err(reason),
-        }
-    }
-    Ok(plan)
-}
-
-fn is_output(action: &Action) -> bool {
-    matches!(action, Action::Output(_))
 }

@@ -1,13 +1,17 @@
 //! Policies and packets in a small world: few ports, addresses and numbers, so that a rule drawn at
 //! random is hit, nearly hit and missed by packets drawn at random.
 
-use nic_flow::field::{Field, Frag, L3, L4};
+use nic_flow::field::{Field, Frag, L3, L4, Tunnel};
 use nic_flow::key::mac_to_bits;
 use nic_flow::{Action, ActionList, FlowKey, FlowMask, MAX_ACTIONS, MacAddr, Match, PortId};
-use nic_policy::{Change, Delta, FlowRule, FlowRuleId, Object, ObjectId, Port, Revision};
+use nic_policy::{Attachment, Change, Delta, FlowRule, FlowRuleId, Object, ObjectId, Port, Revision};
 
 use crate::oracle::Policy;
 use crate::random::Random;
+
+mod overlay;
+
+pub use overlay::{Lesson, lesson, memory};
 
 /// The ports of the world; the last one never has a device.
 pub const PORTS: [PortId; 6] = [
@@ -90,7 +94,7 @@ fn ip(random: &mut Random, key: &mut FlowKey) {
     for field in [Field::IpSrc, Field::IpDst] {
         key.set(field, if v6 { random.pick(&IPV6) } else { random.pick(&IPV4) });
     }
-    key.set(Field::IpTos, random.pick(&[0, 0, 0x28, 0xb9]));
+    key.set(Field::IpTos, random.pick(&[0, 0, 0x28, 0xb9, 0xba, 0xbb]));
     key.set(Field::IpTtl, random.pick(&TTLS).into());
     let proto = random.pick(&[6, 6, 6, 17, 17, if v6 { 58 } else { 1 }, 132]);
     key.set(Field::IpProto, proto);
@@ -108,12 +112,17 @@ fn ip(random: &mut Random, key: &mut FlowKey) {
         key.set(Field::L4Dst, random.pick(&L4_PORTS).into());
         if proto == 6 {
             key.set(Field::TcpFlags, random.pick(&[0x02, 0x10, 0x11]));
+        } else if proto == 17 && random.chance(15) {
+            overlay::fill_tunnel(random, key);
         }
     }
 }
 
 /// A packet that is likely to be of interest to a policy: often one that some rule of it asks for.
 pub fn packet_for(random: &mut Random, policy: &Policy) -> FlowKey {
+    if is_bridged(policy) && random.chance(75) {
+        return overlay::packet_for(random, policy);
+    }
     let key = packet(random);
     let rule = match random_rule(random, policy) {
         Some(rule) if random.chance(50) => &rule.matches,
@@ -122,12 +131,16 @@ pub fn packet_for(random: &mut Random, policy: &Policy) -> FlowKey {
     let mut asked = key;
     for field in rule.mask().fields() {
         // A header that is malformed stays so: the rule reads it all the same.
-        let status = matches!(field, Field::L3 | Field::L4);
+        let status = matches!(field, Field::L3 | Field::L4 | Field::Tunnel | Field::TunL3 | Field::TunL4);
         if !status || key.get(field) == L3::Other as u128 {
             asked.set(field, (key.get(field) & !rule.mask().get(field)) | rule.key().get(field));
         }
     }
     asked
+}
+
+fn is_bridged(policy: &Policy) -> bool {
+    policy.bridges().next().is_some()
 }
 
 fn random_rule<'p>(random: &mut Random, policy: &'p Policy) -> Option<&'p FlowRule> {
@@ -184,7 +197,23 @@ fn port_policy(random: &mut Random, id: PortId) -> Port {
         let all: Vec<MacAddr> = MACS[..3].iter().map(|&bits| MacAddr::from_u64(bits)).collect();
         all.into_iter().filter(|_| random.chance(70)).collect()
     });
-    Port { id, enabled: random.chance(92), source_macs }
+    Port {
+        id,
+        enabled: random.chance(92),
+        source_macs,
+        bridges: Attachment::default(),
+        learning: random.chance(85),
+        mac_limit: 8,
+        flood_budget: 1_000_000,
+    }
+}
+
+/// A port that takes part in bridges.
+fn attached_port(random: &mut Random, id: PortId) -> Port {
+    let mut port = port_policy(random, id);
+    port.bridges = overlay::attachment(random);
+    port.source_macs = port.source_macs.filter(|_| random.chance(30));
+    port
 }
 
 /// The fields that a rule asks for, as people write rules; the last kind as nobody does.
@@ -195,9 +224,15 @@ fn rule_mask(random: &mut Random) -> FlowMask {
             mask = mask.with(field, u128::MAX);
         }
     };
-    match random.below(12) {
+    match random.below(13) {
         0 => {}
         1 => exact(&[Field::EthDst]),
+        2 if random.chance(50) => exact(random.pick(&[
+            &[Field::Vni][..],
+            &[Field::TunEthDst],
+            &[Field::TunEthType, Field::TunIpDst],
+            &[Field::TunIpProto, Field::TunL4Dst],
+        ])),
         2 => exact(random.pick(&[&[Field::EthSrc][..], &[Field::EthSrc, Field::EthDst], &[Field::EthType]])),
         3 => exact(random.pick(&[&[Field::VlanTci, Field::VlanCount][..], &[Field::VlanCount]])),
         4..=6 => {
@@ -232,22 +267,29 @@ fn rule_mask(random: &mut Random) -> FlowMask {
     if random.chance(15) { mask.with_prerequisites() } else { mask }
 }
 
+/// The states of headers, and what they are of whole ones.
+const STATES: [(Field, u128); 5] = [
+    (Field::L3, L3::Ok as u128),
+    (Field::L4, L4::Ok as u128),
+    (Field::Tunnel, Tunnel::Vxlan as u128),
+    (Field::TunL3, L3::Ok as u128),
+    (Field::TunL4, L4::Ok as u128),
+];
+
 fn rule_match(random: &mut Random) -> Match {
     let mut key = packet(random);
     let mask = rule_mask(random);
     // A rule asks for whole headers; a few ask for what no packet that they meet can be.
     if random.chance(95) {
-        for (status, ok) in [(Field::L3, L3::Ok as u128), (Field::L4, L4::Ok as u128)] {
+        for (status, ok) in STATES {
             key.set(status, ok);
         }
     }
     let mut matches = Match::new(key, mask);
     if random.chance(50) {
         for field in mask.with_prerequisites().fields() {
-            match field {
-                Field::L3 => matches = matches.is(field, L3::Ok as u128),
-                Field::L4 => matches = matches.is(field, L4::Ok as u128),
-                _ => {}
+            if let Some((_, whole)) = STATES.into_iter().find(|&(state, _)| state == field) {
+                matches = matches.is(field, whole);
             }
         }
     }
@@ -262,7 +304,7 @@ fn rewrite(random: &mut Random) -> Action {
             std::net::Ipv6Addr::from_bits(random.pick(&IPV6)).into()
         }
     };
-    match random.below(14) {
+    match random.below(15) {
         0 => Action::PushVlan { tpid: random.pick(&[0x8100, 0x88a8]), tci: random.pick(&TCIS) as u16 },
         1 | 2 => Action::PopVlan,
         3 => Action::SetVlanVid(random.pick(&[1, 100])),
@@ -274,7 +316,8 @@ fn rewrite(random: &mut Random) -> Action {
         9 => Action::SetIpDscp(random.pick(&[0, 46])),
         10 => Action::SetIpTtl(random.pick(&TTLS)),
         11 => Action::DecIpTtl,
-        12 => Action::SetL4Src(random.pick(&L4_PORTS)),
+        12 => Action::SetIpEcn(random.pick(&[0, 3])),
+        13 => Action::SetL4Src(random.pick(&L4_PORTS)),
         _ => Action::SetL4Dst(random.pick(&L4_PORTS)),
     }
 }
@@ -320,9 +363,13 @@ pub fn change(random: &mut Random, policy: &Policy, rules: u64) -> Change {
         let id = random.pick(&PORTS);
         if random.chance(20) {
             Change::Remove(ObjectId::Port(id))
+        } else if is_bridged(policy) {
+            Change::Put(Object::Port(attached_port(random, id)))
         } else {
             Change::Put(Object::Port(port_policy(random, id)))
         }
+    } else if is_bridged(policy) && random.chance(75) {
+        overlay::change(random)
     } else {
         let id = 1 + random.below(rules.max(1));
         if random.chance(35) {
@@ -358,15 +405,22 @@ pub fn devices(random: &mut Random) -> Vec<PortId> {
     PORTS[..5].iter().copied().filter(|_| random.chance(90)).collect()
 }
 
-/// A policy: most ports, and up to fourteen rules.
+/// A policy: most ports, and up to fourteen rules; every other one with bridges and tunnels, and then
+/// with fewer rules, which would else decide over all packets.
 pub fn policy(random: &mut Random) -> Policy {
+    let bridged = random.chance(50);
     let mut policy = Policy { devices: devices(random).into_iter().collect(), ..Policy::default() };
     for id in PORTS {
         if random.chance(92) {
-            policy.objects.insert(ObjectId::Port(id), Object::Port(port_policy(random, id)));
+            let port = if bridged { attached_port(random, id) } else { port_policy(random, id) };
+            policy.objects.insert(ObjectId::Port(id), Object::Port(port));
         }
     }
-    for id in 1..=random.below(15) {
+    if bridged {
+        overlay::objects(random, &mut policy);
+    }
+    let rules = if bridged { random.pick(&[1, 1, 2, 4]) } else { random.below(15) + 1 };
+    for id in 1..rules {
         let rule = flow_rule(random, &policy, id);
         policy.objects.insert(ObjectId::FlowRule(rule.id), Object::FlowRule(rule));
     }

@@ -20,7 +20,7 @@ mod read;
 use std::fmt;
 use std::sync::Arc;
 
-use nic_proto::v1::{FlowRule, Port, Resource, resource};
+use nic_proto::v1::{Bridge, FdbEntry, FlowRule, Port, Resource, TunnelPeer, Vtep, resource};
 
 pub use node::Node;
 pub use read::{ReadError, read};
@@ -145,17 +145,30 @@ pub enum Kind {
     Port,
     /// `flowRules/*`
     FlowRule,
+    /// `bridges/*`
+    Bridge,
+    /// `vteps/*`
+    Vtep,
+    /// `tunnelPeers/*`
+    TunnelPeer,
+    /// `fdbEntries/*`
+    FdbEntry,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: &'static [Kind] = &[Kind::Port, Kind::FlowRule];
+    pub const ALL: &'static [Kind] =
+        &[Kind::Port, Kind::FlowRule, Kind::Bridge, Kind::Vtep, Kind::TunnelPeer, Kind::FdbEntry];
 
     /// The message's name.
     pub const fn name(self) -> &'static str {
         match self {
             Kind::Port => "Port",
             Kind::FlowRule => "FlowRule",
+            Kind::Bridge => "Bridge",
+            Kind::Vtep => "Vtep",
+            Kind::TunnelPeer => "TunnelPeer",
+            Kind::FdbEntry => "FdbEntry",
         }
     }
 
@@ -164,9 +177,14 @@ impl Kind {
         match self {
             Kind::Port => "ports",
             Kind::FlowRule => "flowRules",
+            Kind::Bridge => "bridges",
+            Kind::Vtep => "vteps",
+            Kind::TunnelPeer => "tunnelPeers",
+            Kind::FdbEntry => "fdbEntries",
         }
     }
 
+    /// The kind whose message has that name.
     fn named(name: &str) -> Option<Kind> {
         Kind::ALL.iter().copied().find(|kind| kind.name() == name)
     }
@@ -183,15 +201,20 @@ impl Kind {
     }
 
     fn resource(self, json: serde_json::Value, name: &str) -> Result<Resource, (String, String)> {
+        // The server's fields are read and left out.
+        macro_rules! typed {
+            ($kind:ident) => {{
+                let resource: $kind = typed(json)?;
+                resource::Kind::$kind($kind { name: name.into(), status: None, metadata: None, ..resource })
+            }};
+        }
         let kind = match self {
-            Kind::Port => {
-                let port: Port = typed(json)?;
-                resource::Kind::Port(Port { name: name.into(), status: None, metadata: None, ..port })
-            }
-            Kind::FlowRule => {
-                let rule: FlowRule = typed(json)?;
-                resource::Kind::FlowRule(FlowRule { name: name.into(), status: None, metadata: None, ..rule })
-            }
+            Kind::Port => typed!(Port),
+            Kind::FlowRule => typed!(FlowRule),
+            Kind::Bridge => typed!(Bridge),
+            Kind::Vtep => typed!(Vtep),
+            Kind::TunnelPeer => typed!(TunnelPeer),
+            Kind::FdbEntry => typed!(FdbEntry),
         };
         Ok(Resource { kind: Some(kind) })
     }

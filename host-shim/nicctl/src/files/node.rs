@@ -27,10 +27,19 @@ pub(super) struct SyntaxError {
     pub(super) message: String,
 }
 
+/// Documents in a file, at most: as many as a card takes of any two kinds together.
+const MAX_RESOURCES: usize = 1 << 17;
+
 /// Reads all documents of a text; empty ones are left out.
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
     // Only `true` and `false` are booleans, as in JSON.
-    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    let budget = serde_saphyr::budget! {
+        max_documents: MAX_RESOURCES,
+        // Aliases can make much of little; nodes and events that stand in the text cannot.
+        max_nodes: MAX_RESOURCES * 64,
+        max_events: MAX_RESOURCES * 128,
+    };
+    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false, budget: budget };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| SyntaxError {
         line: error.location().map_or(1, |location| location.line()),
         message: error.without_snippet().to_string(),

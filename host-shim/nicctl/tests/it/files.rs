@@ -159,8 +159,8 @@ fn a_fault_is_told_with_its_line_and_path() {
         ("apiVersion: nic.v2\nkind: Port\nname: a\n".into(), "f.yaml:1: apiVersion: is nic.v2, not nic.v1"),
         ("apiVersion: nic.v1\nname: a\n".into(), "f.yaml:1: kind is missing"),
         (
-            "apiVersion: nic.v1\nkind: Bridge\nname: a\n".into(),
-            "f.yaml:2: kind: Bridge is none of Port, FlowRule",
+            "apiVersion: nic.v1\nkind: Lag\nname: a\n".into(),
+            "f.yaml:2: kind: Lag is none of Port, FlowRule, Bridge, Vtep, TunnelPeer, FdbEntry",
         ),
         ("apiVersion: nic.v1\nkind: Port\n".into(), "f.yaml:1: name is missing"),
         ("apiVersion: nic.v1\nkind: Port\nname: 5\n".into(), "f.yaml:3: name: must be a text"),

@@ -2,6 +2,7 @@
 
 mod files;
 mod mock;
+mod overlay;
 
 use std::io::Write;
 use std::path::Path;
@@ -212,7 +213,7 @@ fn exit_codes_tell_failures_apart() {
         (&["get", "ports/broken"][..], 1),
         (&["get", "ports/unfinished"][..], 1),
         (&["apply", "-f", "/nonexistent/file.yaml"][..], 1),
-        (&["get", "bridges"][..], 2),
+        (&["get", "lags"][..], 2),
         (&["get"][..], 2),
         (&["delete", "ports"][..], 2),
         (&["frobnicate"][..], 2),
@@ -244,10 +245,10 @@ fn ports_and_flow_rules_are_shown_in_tables() {
     let mock = Mock::start();
     done(&mock, &["apply", "-f", EXAMPLE]);
     let expected = "\
-NAME       DEVICE  ADMIN    MTU  MAC ADDRESSES  ANTI-SPOOF  PRESENT  PROGRAMMED
-ports/pf0  p0      enabled    -  -              no          -        -
-ports/vm1  pf0vf0  enabled    -  -              no          -        -
-ports/vm2  pf0vf1  enabled    -  -              no          -        -
+NAME       DEVICE  ADMIN    MTU  BRIDGES  MAC ADDRESSES  ANTI-SPOOF  PRESENT  PROGRAMMED
+ports/pf0  p0      enabled    -  -        -              no          -        -
+ports/vm1  pf0vf0  enabled    -  -        -              no          -        -
+ports/vm2  pf0vf1  enabled    -  -        -              no          -        -
 ";
     assert_eq!(done(&mock, &["get", "ports"]), expected);
     done(&mock, &["delete", "flowRules/uplink-to-vm1"]);
@@ -334,8 +335,8 @@ Forwarded by the E-Switch: 99990 of 100000 packets (99.990 %)
 Flows: 4, of these 3 in hardware; 0 revalidated; cache full 0 times
 Rules: 3 created, 0 destroyed, 0 refused
 
-STAGE    PASSED  DROPPED
-ingress       4        0
+STAGE    PASSED  DROPPED  HELD
+ingress       4        0     0
 
 DROPPED BECAUSE      PACKETS
 flow_rules.no_match        2

@@ -1,5 +1,7 @@
 //! An API to talk to: resources in memory, fixed answers for the rest, errors on demand.
 
+mod overlay;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -51,7 +53,13 @@ impl Mock {
             .add_service(trace_service_server::TraceServiceServer::new(api.clone()))
             .add_service(status_service_server::StatusServiceServer::new(api.clone()))
             .add_service(stats_service_server::StatsServiceServer::new(api.clone()))
-            .add_service(capability_service_server::CapabilityServiceServer::new(api.clone()));
+            .add_service(capability_service_server::CapabilityServiceServer::new(api.clone()))
+            .add_service(bridge_service_server::BridgeServiceServer::new(api.clone()))
+            .add_service(vtep_service_server::VtepServiceServer::new(api.clone()))
+            .add_service(tunnel_peer_service_server::TunnelPeerServiceServer::new(api.clone()))
+            .add_service(fdb_entry_service_server::FdbEntryServiceServer::new(api.clone()))
+            .add_service(learned_service_server::LearnedServiceServer::new(api.clone()))
+            .add_service(watch_service_server::WatchServiceServer::new(api.clone()));
         let entered = runtime.enter();
         let listener = UnixListener::bind(directory.path().join("api.sock")).expect("a socket");
         drop(entered);
@@ -90,6 +98,10 @@ fn name_of(resource: &Resource) -> String {
     match &resource.kind {
         Some(resource::Kind::Port(port)) => port.name.clone(),
         Some(resource::Kind::FlowRule(rule)) => rule.name.clone(),
+        Some(resource::Kind::Bridge(bridge)) => bridge.name.clone(),
+        Some(resource::Kind::Vtep(vtep)) => vtep.name.clone(),
+        Some(resource::Kind::TunnelPeer(peer)) => peer.name.clone(),
+        Some(resource::Kind::FdbEntry(entry)) => entry.name.clone(),
         None => String::new(),
     }
 }
@@ -462,7 +474,7 @@ impl stats_service_server::StatsService for Api {
                 ..OffloadStats::default()
             }),
             cache: Some(CacheStats { flows: 4, full: 0 }),
-            stages: vec![StageStats { stage: "ingress".into(), passed: 4, dropped: 0 }],
+            stages: vec![StageStats { stage: "ingress".into(), passed: 4, ..StageStats::default() }],
             drops,
             ..Stats::default()
         }))

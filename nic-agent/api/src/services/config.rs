@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nic_model::{
-    Apply, Change, Desired, Kind, Operation, Part, Reason, ResourceId, Spec, Subject, Transaction, Violation,
+    Apply, Change, Desired, OneSpec, Operation, Part, Reason, ResourceId, Subject, Transaction, Violation,
     plan,
 };
 use nic_policy::Revision;
@@ -11,10 +11,9 @@ use nic_proto::v1::config_service_server::ConfigService;
 use nic_proto::v1::{self as pb, ErrorReason, apply_request, resource};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{flow_rule, port};
-use crate::convert;
+use super::collection::{self, Collection};
+use super::{Bridges, FdbEntries, FlowRules, Ports, TunnelPeers, Vteps, diff};
 use crate::core::{Core, EncodedLen, now, request_key};
-use crate::diff;
 use crate::failure::{Failure, Fault};
 
 /// The most resources in one Apply.
@@ -65,33 +64,30 @@ async fn read(mut stream: Streaming<pb::ApplyRequest>) -> Result<Stream, Status>
 
 /// Checks one resource of a stream.
 fn desired(resource: &pb::Resource) -> Result<Desired, Vec<Violation>> {
-    let (kind, name, etag, spec) = match &resource.kind {
-        Some(resource::Kind::Port(sent)) => {
-            let spec = port::spec(Some(sent)).ok().map(|spec| convert::parse_port(spec).map(Spec::Port));
-            (Kind::Port, &sent.name, &sent.etag, spec)
-        }
-        Some(resource::Kind::FlowRule(sent)) => {
-            let spec = flow_rule::spec(Some(sent)).ok();
-            (
-                Kind::FlowRule,
-                &sent.name,
-                &sent.etag,
-                spec.map(|spec| convert::parse_flow_rule(spec).map(Spec::FlowRule)),
-            )
-        }
-        None => return Err(vec![Violation::new(Part::Whole, Reason::Required)]),
-    };
+    match &resource.kind {
+        Some(resource::Kind::Port(sent)) => desired_of::<Ports>(sent),
+        Some(resource::Kind::FlowRule(sent)) => desired_of::<FlowRules>(sent),
+        Some(resource::Kind::Bridge(sent)) => desired_of::<Bridges>(sent),
+        Some(resource::Kind::Vtep(sent)) => desired_of::<Vteps>(sent),
+        Some(resource::Kind::TunnelPeer(sent)) => desired_of::<TunnelPeers>(sent),
+        Some(resource::Kind::FdbEntry(sent)) => desired_of::<FdbEntries>(sent),
+        None => Err(vec![Violation::new(Part::Whole, Reason::Required)]),
+    }
+}
+
+fn desired_of<C: Collection>(message: &C::Message) -> Result<Desired, Vec<Violation>> {
+    let sent = C::sent(message);
     let mut faults = Vec::new();
-    let id: Option<ResourceId> = kind
-        .parse(name)
+    let id: Option<ResourceId> = C::Spec::KIND
+        .parse(sent.name)
         .map_err(|error| {
-            let reason = if name.is_empty() { Reason::Required } else { Reason::Name(error) };
+            let reason = if sent.name.is_empty() { Reason::Required } else { Reason::Name(error) };
             faults.push(Violation::new(Part::Name, reason));
         })
         .ok();
-    let spec = spec.unwrap_or_else(|| Err(vec![Violation::new(Part::Spec, Reason::Required)]));
+    let spec = collection::parse::<C>(Some(message));
     let spec = spec.map_err(|violations| faults.extend(violations)).ok();
-    let etag = Some(etag.clone()).filter(|etag| !etag.is_empty());
+    let etag = Some(sent.etag.to_owned()).filter(|etag| !etag.is_empty());
     match (id, spec) {
         (Some(id), Some(spec)) => Ok(Desired { id, spec, etag }),
         _ => Err(faults),

@@ -52,8 +52,8 @@ fn flow(state: &State, flow: &FlowView) -> pb::Flow {
         bytes: flow.software.bytes + flow.hardware.bytes,
         hardware_packets: flow.hardware.packets,
         hardware_bytes: flow.hardware.bytes,
-        age: Some(duration(flow.age)),
-        idle: Some(duration(flow.idle)),
+        age: Some(convert::duration(flow.age)),
+        idle: Some(convert::duration(flow.idle)),
         software_reason,
         software_detail,
         shape: flow.shape.name().to_owned(),
@@ -61,11 +61,6 @@ fn flow(state: &State, flow: &FlowView) -> pb::Flow {
         in_port,
         drop_reason: flow.dropped.map(|reason| reason.name().to_owned()).unwrap_or_default(),
     }
-}
-
-fn duration(duration: std::time::Duration) -> pbjson_types::Duration {
-    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    pbjson_types::Duration { seconds, nanos: duration.subsec_nanos() as i32 }
 }
 
 #[tonic::async_trait]

@@ -2,97 +2,97 @@
 
 use std::sync::Arc;
 
-use nic_model::{Desired, Kind, Operation, Part, Reason, Resource, Spec, Violation};
-use nic_proto::v1 as pb;
+use nic_model::{Kind, Part, PortFields, PortSpec, Spec, Stored, Trunk, TrunkFields, Violation};
 use nic_proto::v1::port_service_server::PortService;
+use nic_proto::v1::{self as pb, port_spec::AdminState};
 use tonic::{Request, Response, Status};
 
-use super::mask::each_field;
-use crate::convert;
-use crate::core::{Core, created, parse_id, parse_name, request_key};
-use crate::failure::{Failure, Fault};
-use crate::page::{Pages, take};
-use crate::seam::Committed;
-
-/// The fields of a port's spec.
-const FIELDS: &[&str] = &["device", "admin_state", "mtu", "mac_addresses", "anti_spoof"];
+use super::collection::{Collection, Field, Mutation, Seen, Sent, create, delete, get, known, list, update};
+use crate::convert::{metadata, name};
+use crate::core::Core;
 
 pub(crate) struct Ports(pub(crate) Arc<Core>);
 
-impl Ports {
-    async fn create(&self, request: &pb::CreatePortRequest) -> Result<Committed, Failure> {
-        let key = request_key("CreatePort", &request.request_id, &[request])?;
-        let id = parse_id(Kind::Port, "portId", &request.port_id)?;
-        let spec = Spec::Port(convert::parse_port(spec(request.port.as_ref())?)?);
-        self.0.commit(Operation::Create(Desired { id, spec, etag: None }), key).await
+impl Collection for Ports {
+    const NAME: &'static str = "Port";
+    const ID_FIELD: &'static str = "portId";
+    const FIELDS: &'static [Field<pb::PortSpec>] = &[
+        ("device", |from, into| into.device.clone_from(&from.device)),
+        ("admin_state", |from, into| into.admin_state = from.admin_state),
+        ("mtu", |from, into| into.mtu = from.mtu),
+        ("mac_addresses", |from, into| into.mac_addresses.clone_from(&from.mac_addresses)),
+        ("anti_spoof", |from, into| into.anti_spoof = from.anti_spoof),
+        ("bridge", |from, into| into.bridge.clone_from(&from.bridge)),
+        ("trunks", |from, into| into.trunks.clone_from(&from.trunks)),
+        ("disable_learning", |from, into| into.disable_learning = from.disable_learning),
+        ("mac_limit", |from, into| into.mac_limit = from.mac_limit),
+        ("flood_budget", |from, into| into.flood_budget = from.flood_budget),
+    ];
+    type Message = pb::Port;
+    type Wire = pb::PortSpec;
+    type Spec = PortSpec;
+
+    fn sent(message: &pb::Port) -> Sent<'_, pb::PortSpec> {
+        Sent { name: &message.name, etag: &message.etag, spec: message.spec.as_ref() }
     }
 
-    async fn update(&self, request: &pb::UpdatePortRequest) -> Result<Committed, Failure> {
-        let key = request_key("UpdatePort", &request.request_id, &[request])?;
-        let port = request
-            .port
-            .as_ref()
-            .ok_or_else(|| Violation::new(Part::Name, Reason::Required))
-            .map_err(Fault::from)?;
-        let id = parse_name(Kind::Port, "name", &port.name)?;
-        let empty = pb::PortSpec::default();
-        let wanted = port.spec.as_ref().unwrap_or(&empty);
-        each_field(request.update_mask.as_ref(), FIELDS, |_| ())?;
-        let merge = |current: &Resource| {
-            let Resource::Port(current) = current else {
-                return Err(Fault::not_found(&current.name()).into());
-            };
-            let mut merged = convert::port_spec(&current.spec);
-            each_field(request.update_mask.as_ref(), FIELDS, |field| match field {
-                "device" => merged.device.clone_from(&wanted.device),
-                "admin_state" => merged.admin_state = wanted.admin_state,
-                "mtu" => merged.mtu = wanted.mtu,
-                "mac_addresses" => merged.mac_addresses.clone_from(&wanted.mac_addresses),
-                _ => merged.anti_spoof = wanted.anti_spoof,
-            })?;
-            Ok(Spec::Port(convert::parse_port(&merged)?))
-        };
-        self.0.update(&Kind::Port.name(id), &port.etag, key, merge).await
+    fn parse(spec: &pb::PortSpec) -> Result<Spec, Vec<Violation>> {
+        let admin_state = AdminState::try_from(spec.admin_state);
+        let trunks = spec.trunks.iter();
+        let trunks: Vec<_> =
+            trunks.map(|trunk| TrunkFields { vlan: trunk.vlan, bridge: &trunk.bridge }).collect();
+        let parsed = PortSpec::parse(&PortFields {
+            device: &spec.device,
+            enabled: !matches!(admin_state, Ok(AdminState::Disabled)),
+            mtu: spec.mtu,
+            mac_addresses: &spec.mac_addresses,
+            anti_spoof: spec.anti_spoof,
+            bridge: &spec.bridge,
+            trunks: &trunks,
+            disable_learning: spec.disable_learning,
+            mac_limit: spec.mac_limit,
+            flood_budget: spec.flood_budget,
+        });
+        known(admin_state.is_ok(), Part::AdminState, "ENABLED or DISABLED", parsed.map(Spec::Port))
     }
 
-    async fn delete(&self, request: &pb::DeletePortRequest) -> Result<Committed, Failure> {
-        let key = request_key("DeletePort", &request.request_id, &[request])?;
-        let name = Kind::Port.name(parse_name(Kind::Port, "name", &request.name)?);
-        let etag = Some(request.etag.clone()).filter(|etag| !etag.is_empty());
-        self.0.commit(Operation::Delete { name, etag }, key).await
+    fn wire(spec: &PortSpec) -> pb::PortSpec {
+        let trunk =
+            |trunk: &Trunk| pb::Trunk { vlan: trunk.vlan.into(), bridge: name(Kind::Bridge, &trunk.bridge) };
+        let admin_state = if spec.enabled() { AdminState::Enabled } else { AdminState::Disabled };
+        pb::PortSpec {
+            device: spec.device().to_string(),
+            admin_state: admin_state.into(),
+            mtu: spec.mtu().into(),
+            mac_addresses: spec.mac_addresses().iter().map(ToString::to_string).collect(),
+            anti_spoof: spec.anti_spoof(),
+            bridge: spec.bridge().map(|id| name(Kind::Bridge, id)).unwrap_or_default(),
+            trunks: spec.trunks().iter().map(trunk).collect(),
+            disable_learning: spec.disable_learning(),
+            mac_limit: spec.mac_limit(),
+            flood_budget: spec.flood_budget(),
+        }
     }
 
-    fn get(&self, request: &pb::GetPortRequest) -> Result<pb::Port, Failure> {
-        let id = parse_name(Kind::Port, "name", &request.name)?;
-        let state = self.0.state();
-        let port = state.port(&id).ok_or_else(|| Fault::not_found(&Kind::Port.name(id.clone())))?;
-        Ok(convert::port(port, &self.0.observe()))
-    }
-
-    fn list(&self, request: &pb::ListPortsRequest) -> Result<pb::ListPortsResponse, Failure> {
-        let pages = Pages { kind: Kind::Port, store: self.0.configuration.store_uuid() };
-        let after = pages.after(&request.page_token)?;
-        let state = self.0.state();
-        let (page, more) = take(state.ports_after(after.as_ref()), Pages::size(request.page_size));
-        let next_page_token =
-            page.last().filter(|_| more).map(|last| pages.token(&last.id)).unwrap_or_default();
-        let observed = self.0.observe();
-        let ports = page.into_iter().map(|port| convert::port(port, &observed)).collect();
-        Ok(pb::ListPortsResponse { ports, next_page_token, revision: state.revision().0 })
-    }
-
-    fn answer(&self, committed: &Committed) -> Result<pb::Port, Failure> {
-        match created(committed)? {
-            Resource::Port(port) => Ok(convert::port(&port, &self.0.observe())),
-            other @ Resource::FlowRule(_) => Err(Fault::not_found(&other.name()).into()),
+    fn message(port: &Stored<PortSpec>, seen: Option<Seen<'_>>) -> pb::Port {
+        pb::Port {
+            name: name(Kind::Port, &port.id),
+            spec: Some(Ports::wire(&port.spec)),
+            status: seen.map(|seen| status(port, seen)),
+            etag: port.meta.etag(),
+            metadata: Some(metadata(&port.meta)),
         }
     }
 }
 
-/// The spec of a port in a request.
-pub(super) fn spec(port: Option<&pb::Port>) -> Result<&pb::PortSpec, Fault> {
-    let spec = port.and_then(|port| port.spec.as_ref());
-    spec.ok_or_else(|| Violation::new(Part::Spec, Reason::Required).into())
+fn status(port: &Stored<PortSpec>, seen: Seen<'_>) -> pb::PortStatus {
+    let device = seen.observed.device(port.spec.device());
+    pb::PortStatus {
+        conditions: seen.observed.of_port(seen.state, port),
+        device_mtu: device.map_or(0, |device| device.mtu),
+        device_mac_address: device.map(|device| device.mac.to_string()).unwrap_or_default(),
+        link_up: device.is_some_and(|device| device.link_up),
+    }
 }
 
 #[tonic::async_trait]
@@ -101,36 +101,48 @@ impl PortService for Ports {
         &self,
         request: Request<pb::CreatePortRequest>,
     ) -> Result<Response<pb::CreatePortResponse>, Status> {
-        let committed = self.create(request.get_ref()).await?;
-        let port = Some(self.answer(&committed)?);
-        Ok(Response::new(pb::CreatePortResponse { port, revision: committed.revision.0 }))
+        let request = request.get_ref();
+        let mutation = Mutation { request, request_id: &request.request_id };
+        let (port, revision) =
+            create::<Ports>(&self.0, mutation, &request.port_id, request.port.as_ref()).await?;
+        Ok(Response::new(pb::CreatePortResponse { port: Some(port), revision }))
     }
 
     async fn get_port(&self, request: Request<pb::GetPortRequest>) -> Result<Response<pb::Port>, Status> {
-        Ok(Response::new(self.get(request.get_ref())?))
+        Ok(Response::new(get::<Ports>(&self.0, &request.get_ref().name).await?))
     }
 
     async fn list_ports(
         &self,
         request: Request<pb::ListPortsRequest>,
     ) -> Result<Response<pb::ListPortsResponse>, Status> {
-        Ok(Response::new(self.list(request.get_ref())?))
+        let request = request.get_ref();
+        let page = list::<Ports>(&self.0, request.page_size, &request.page_token).await?;
+        Ok(Response::new(pb::ListPortsResponse {
+            ports: page.resources,
+            next_page_token: page.next_page_token,
+            revision: page.revision,
+        }))
     }
 
     async fn update_port(
         &self,
         request: Request<pb::UpdatePortRequest>,
     ) -> Result<Response<pb::UpdatePortResponse>, Status> {
-        let committed = self.update(request.get_ref()).await?;
-        let port = Some(self.answer(&committed)?);
-        Ok(Response::new(pb::UpdatePortResponse { port, revision: committed.revision.0 }))
+        let request = request.get_ref();
+        let mutation = Mutation { request, request_id: &request.request_id };
+        let (sent, mask) = (request.port.as_ref(), request.update_mask.as_ref());
+        let (port, revision) = update::<Ports>(&self.0, mutation, sent, mask).await?;
+        Ok(Response::new(pb::UpdatePortResponse { port: Some(port), revision }))
     }
 
     async fn delete_port(
         &self,
         request: Request<pb::DeletePortRequest>,
     ) -> Result<Response<pb::DeletePortResponse>, Status> {
-        let committed = self.delete(request.get_ref()).await?;
-        Ok(Response::new(pb::DeletePortResponse { revision: committed.revision.0 }))
+        let request = request.get_ref();
+        let mutation = Mutation { request, request_id: &request.request_id };
+        let revision = delete::<Ports>(&self.0, mutation, &request.name, &request.etag).await?;
+        Ok(Response::new(pb::DeletePortResponse { revision }))
     }
 }

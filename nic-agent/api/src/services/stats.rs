@@ -59,6 +59,19 @@ fn convert(state: &State, stats: &Stats, time: SystemTime) -> pb::Stats {
             .map(|(stage, counts)| stage_stats(*stage, counts))
             .collect(),
         drops: drops(&total),
+        bridges: Some(bridge_stats(stats)),
+        neighbors: Some(pb::NeighborStats { answered: stats.answered, solicited: stats.solicited }),
+    }
+}
+
+fn bridge_stats(stats: &Stats) -> pb::BridgeStats {
+    pb::BridgeStats {
+        fdb_entries: stats.fdb_entries,
+        learned: stats.fdb_learned,
+        moved: stats.fdb_moved,
+        aged: stats.fdb_aged,
+        refused: stats.fdb_refused,
+        flooded: stats.flooded,
     }
 }
 
@@ -80,7 +93,12 @@ fn port_stats(state: &State, stats: &PortStats) -> pb::PortStats {
 }
 
 fn stage_stats(stage: Stage, counts: &nic_policy::StageStats) -> pb::StageStats {
-    pb::StageStats { stage: stage.name().to_owned(), passed: counts.passed, dropped: counts.dropped }
+    pb::StageStats {
+        stage: stage.name().to_owned(),
+        passed: counts.passed,
+        dropped: counts.dropped,
+        held: counts.held,
+    }
 }
 
 /// Counts by reason, without those that are zero.

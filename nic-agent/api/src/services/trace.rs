@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nic_flow::{Field, Match, PortId, text};
 use nic_model::{State, openflow};
-use nic_policy::{Step, Verdict};
+use nic_policy::{Step, Trace, TracePacket, TraceReport, Verdict};
 use nic_proto::v1::trace_service_server::TraceService;
 use nic_proto::v1::{self as pb, ErrorReason, trace_request, trace_response};
 use tonic::{Request, Response, Status};
@@ -12,7 +12,6 @@ use tonic::{Request, Response, Status};
 use crate::convert;
 use crate::core::{Core, object_name};
 use crate::failure::{Failure, Fault};
-use crate::seam::{Packet, TraceResult};
 
 pub(crate) struct Traces(pub(crate) Arc<Core>);
 
@@ -21,60 +20,77 @@ impl Traces {
         let required = |field| Fault::argument(ErrorReason::FieldRequired, field, "it is required");
         let port = self.0.device("inPort", &request.in_port)?.ok_or_else(|| required("inPort"))?;
         let packet = packet(port, request.packet.ok_or_else(|| required("packet"))?)?;
-        let result = self.0.datapath.trace(packet).await?;
-        Ok(response(&self.0.state(), &result))
+        let report = self.0.datapath.trace(packet).await?;
+        Ok(response(&self.0.state(), &report))
     }
 }
 
-fn packet(port: PortId, packet: trace_request::Packet) -> Result<Packet, Failure> {
+fn packet(port: PortId, packet: trace_request::Packet) -> Result<TracePacket, Failure> {
     match packet {
-        trace_request::Packet::Frame(frame) => Ok(Packet::Frame(port, frame.to_vec())),
+        trace_request::Packet::Frame(frame) => Ok(TracePacket::Frame(port, frame.to_vec())),
         trace_request::Packet::Key(key) => {
             let key = openflow::parse_packet(&key);
             let key =
                 key.map_err(|error| Fault::argument(ErrorReason::PacketInvalid, "key", error.to_string()))?;
-            Ok(Packet::Key(key.with(Field::InPort, port.bits().into())))
+            Ok(TracePacket::Key(key.with(Field::InPort, port.bits().into())))
         }
     }
 }
 
-fn response(state: &State, result: &TraceResult) -> pb::TraceResponse {
-    let trace = &result.trace;
-    let (tier, software_reason, software_detail) = convert::offload(trace.offload);
-    let verdict = match trace.dropped {
-        None => trace_response::Verdict::Forward,
-        Some(_) => trace_response::Verdict::Drop,
-    };
-    let actions = match trace.dropped {
-        None => text::actions(&trace.actions).to_string(),
-        Some(_) => String::new(),
-    };
-    pb::TraceResponse {
-        revision: result.revision.0,
+fn response(state: &State, report: &TraceReport) -> pb::TraceResponse {
+    let trace = &report.trace;
+    let response = pb::TraceResponse {
+        revision: report.revision.0,
         key: trace.key.to_string(),
-        steps: trace.steps.iter().map(|step| self::step(state, result, step)).collect(),
-        verdict: verdict.into(),
-        drop_reason: trace.dropped.map(|reason| reason.name().to_owned()).unwrap_or_default(),
-        actions,
+        steps: trace.steps.iter().map(|step| self::step(state, trace, step)).collect(),
+        verdict: verdict(trace.verdict).into(),
+        drop_reason: drop_reason(trace.verdict),
         mask: Match::new(trace.key, trace.read).to_string(),
+        ..pb::TraceResponse::default()
+    };
+    match trace.verdict {
+        Verdict::Pass => pb::TraceResponse {
+            actions: text::actions(&trace.actions).to_string(),
+            ..megaflow(trace, response)
+        },
+        Verdict::Drop(_) => megaflow(trace, response),
+        // The packet is handled by itself: there is no flow that others like it would hit.
+        Verdict::Local | Verdict::Wait => response,
+    }
+}
+
+/// The response with the megaflow that would be installed.
+fn megaflow(trace: &Trace, response: pb::TraceResponse) -> pb::TraceResponse {
+    let (tier, software_reason, software_detail) = convert::offload(trace.offload);
+    pb::TraceResponse {
         megaflow: Match::new(trace.key, trace.shape.mask()).to_string(),
         shape: trace.shape.name().to_owned(),
         tier: tier.into(),
         software_reason,
         software_detail,
+        ..response
     }
 }
 
-fn step(state: &State, result: &TraceResult, step: &Step) -> pb::TraceStep {
-    let drop_reason = match step.verdict {
-        Verdict::Pass => String::new(),
-        Verdict::Drop(reason) => reason.name().to_owned(),
-    };
+const fn verdict(verdict: Verdict) -> trace_response::Verdict {
+    match verdict {
+        Verdict::Pass => trace_response::Verdict::Forward,
+        Verdict::Drop(_) => trace_response::Verdict::Drop,
+        Verdict::Local => trace_response::Verdict::Local,
+        Verdict::Wait => trace_response::Verdict::Wait,
+    }
+}
+
+fn drop_reason(verdict: Verdict) -> String {
+    verdict.dropped().map(|reason| reason.name().to_owned()).unwrap_or_default()
+}
+
+fn step(state: &State, trace: &Trace, step: &Step) -> pb::TraceStep {
     pb::TraceStep {
         stage: step.stage.name().to_owned(),
         resources: step.objects.iter().filter_map(|object| object_name(state, *object)).collect(),
-        read: Match::new(result.trace.key, step.read).to_string(),
-        drop_reason,
+        read: Match::new(trace.key, step.read).to_string(),
+        drop_reason: drop_reason(step.verdict),
     }
 }
 

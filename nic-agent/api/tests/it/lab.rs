@@ -3,19 +3,25 @@
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use futures::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
 use nic_api::{
-    CommitError, Committed, Configuration, Datapath, DatapathError, DatapathView, Packet, RequestKey, Role,
-    TraceResult, routes, serve,
+    CommitError, Committed, Configuration, Datapath, DatapathError, DatapathView, FollowError, Followed,
+    News, RequestKey, Role, routes, serve,
 };
 use nic_flow::PortId;
 use nic_model::{State, Transaction};
-use nic_policy::{CapabilityTable, FlowView, Stats};
+use nic_policy::{
+    BridgeId, CapabilityTable, FdbView, FlowView, NeighborView, Network, Revision, Stats, TracePacket,
+    TraceReport,
+};
 use nic_proto::v1::config_service_client::ConfigServiceClient;
 use nic_proto::v1::flow_rule_service_client::FlowRuleServiceClient;
 use nic_proto::v1::port_service_client::PortServiceClient;
+use nic_proto::v1::watch_event::Event as Seen;
+use nic_proto::v1::watch_service_client::WatchServiceClient;
 use nic_proto::v1::{self as pb, apply_request, resource};
-use nic_store::{Fingerprint, Request, RequestId, Store, SubmitError};
+use nic_store::{Commit, Event, Fingerprint, Request, RequestId, Store, SubmitError};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::Status;
@@ -52,6 +58,33 @@ impl Configuration for Kept {
             Err(error) => Err(CommitError::Unavailable(error.to_string())),
         }
     }
+
+    fn follow(&self, from: Option<Revision>) -> Result<Followed, FollowError> {
+        let subscription = self.0.subscribe();
+        let now = Arc::clone(subscription.state());
+        let mut missed = match from {
+            None => Vec::new(),
+            Some(from) => self.0.changes_since(from).map_err(|compacted| {
+                if compacted.asked < compacted.oldest { FollowError::Compacted } else { FollowError::Ahead }
+            })?,
+        };
+        missed.retain(|commit| commit.after.revision() <= now.revision());
+        let state = missed.first().map_or(now, |commit| Arc::clone(&commit.before));
+        let later = stream::unfold(subscription, |mut subscription| async move {
+            let event = subscription.next().await?;
+            Some((event, subscription))
+        });
+        let later = later.map(|event| match event {
+            Event::Commit(commit) => news(&commit),
+            Event::Reset(state) => News { after: state, changes: None },
+        });
+        let missed: Vec<News> = missed.iter().map(|commit| news(commit)).collect();
+        Ok(Followed { state, news: stream::iter(missed).chain(later).boxed() })
+    }
+}
+
+fn news(commit: &Commit) -> News {
+    News { after: Arc::clone(&commit.after), changes: Some(Arc::clone(&commit.changes)) }
 }
 
 /// A datapath that says what the test tells it to.
@@ -59,8 +92,10 @@ impl Configuration for Kept {
 pub(crate) struct Told {
     pub(crate) view: Mutex<DatapathView>,
     pub(crate) flows: Mutex<Vec<FlowView>>,
-    pub(crate) trace: Mutex<Option<TraceResult>>,
-    pub(crate) traced: Mutex<Option<Packet>>,
+    pub(crate) fdb: Mutex<Vec<FdbView>>,
+    pub(crate) neighbors: Mutex<Vec<NeighborView>>,
+    pub(crate) trace: Mutex<Option<TraceReport>>,
+    pub(crate) traced: Mutex<Option<TracePacket>>,
     pub(crate) stats: Mutex<Stats>,
     pub(crate) capabilities: Mutex<CapabilityTable>,
 }
@@ -78,7 +113,7 @@ impl Datapath for Told {
         self.view.lock().expect("not poisoned").clone()
     }
 
-    async fn trace(&self, packet: Packet) -> Result<TraceResult, DatapathError> {
+    async fn trace(&self, packet: TracePacket) -> Result<TraceReport, DatapathError> {
         self.here()?;
         *self.traced.lock().expect("not poisoned") = Some(packet);
         let trace = self.trace.lock().expect("not poisoned").clone();
@@ -97,6 +132,27 @@ impl Datapath for Told {
         let mut flows = self.flows.lock().expect("not poisoned");
         flows.retain(|flow| in_port.is_some_and(|port| flow.matches.key().in_port() != port));
         Ok(flushed)
+    }
+
+    async fn fdb(&self, bridge: Option<BridgeId>) -> Result<Vec<FdbView>, DatapathError> {
+        self.here()?;
+        let fdb = self.fdb.lock().expect("not poisoned");
+        Ok(fdb.iter().filter(|entry| bridge.is_none_or(|bridge| entry.bridge == bridge)).copied().collect())
+    }
+
+    async fn neighbors(&self, network: Option<Network>) -> Result<Vec<NeighborView>, DatapathError> {
+        self.here()?;
+        let neighbors = self.neighbors.lock().expect("not poisoned");
+        let of_network = |neighbor: &&NeighborView| network.is_none_or(|network| neighbor.network == network);
+        Ok(neighbors.iter().filter(of_network).copied().collect())
+    }
+
+    async fn flush_fdb(&self, bridge: Option<BridgeId>) -> Result<u64, DatapathError> {
+        self.here()?;
+        let mut fdb = self.fdb.lock().expect("not poisoned");
+        let before = fdb.len();
+        fdb.retain(|entry| entry.idle.is_none() || bridge.is_some_and(|bridge| entry.bridge != bridge));
+        Ok((before - fdb.len()) as u64)
     }
 
     async fn stats(&self) -> Result<Stats, DatapathError> {
@@ -130,8 +186,19 @@ impl Lab {
     }
 
     pub(crate) async fn with_role(role: Role) -> Lab {
+        Lab::at(tempfile::tempdir().expect("a directory"), role).await
+    }
+
+    /// A server with a copy of this one's store, as if it had been killed now and started again.
+    pub(crate) async fn reopened(&self) -> Lab {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = Store::open(&directory.path().join("store.redb")).expect("a new store");
+        let (from, to) = (self.directory().join("store.redb"), directory.path().join("store.redb"));
+        std::fs::copy(from, to).expect("copied");
+        Lab::at(directory, Role::Owner).await
+    }
+
+    async fn at(directory: tempfile::TempDir, role: Role) -> Lab {
+        let store = Store::open(&directory.path().join("store.redb")).expect("a store");
         let datapath = Arc::new(Told::default());
         let told: Arc<dyn Datapath> = Arc::clone(&datapath) as Arc<dyn Datapath>;
         let routes = routes(Arc::new(Kept(store)), told, "1.2.3".to_owned(), SystemTime::now());
@@ -145,8 +212,9 @@ impl Lab {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
-        let channel =
-            Endpoint::from_static("http://card").connect_with_connector(connector).await.expect("connected");
+        // A small window, so that a client that does not read is soon sent nothing more.
+        let endpoint = Endpoint::from_static("http://card").initial_stream_window_size(1 << 16);
+        let channel = endpoint.connect_with_connector(connector).await.expect("connected");
         Lab { channel, datapath, directory, server }
     }
 
@@ -156,6 +224,45 @@ impl Lab {
         lab.create_port("pf0", "p0").await.expect("created");
         lab.create_port("vm1", "pf0vf0").await.expect("created");
         lab
+    }
+
+    /// A server with everything of [`overlay`].
+    pub(crate) async fn with_overlay() -> Lab {
+        let lab = Lab::new().await;
+        let header = pb::ApplyHeader { apply_set: "lab".to_owned(), ..pb::ApplyHeader::default() };
+        lab.apply(header, overlay()).await.expect("applied");
+        lab
+    }
+
+    /// The number that the store gave a Bridge or Vtep: the first part of its etag.
+    pub(crate) async fn uid_of(&self, name: &str) -> u64 {
+        let mut stream = self.watch(&[], &[]).await.expect("a stream");
+        loop {
+            let event = stream.message().await.expect("an event").expect("the list goes on").event;
+            let etag = match event.expect("of a kind") {
+                Seen::Put(pb::Resource { kind: Some(resource::Kind::Bridge(it)) }) if it.name == name => {
+                    it.etag
+                }
+                Seen::Put(pb::Resource { kind: Some(resource::Kind::Vtep(it)) }) if it.name == name => {
+                    it.etag
+                }
+                Seen::Put(_) => continue,
+                other => panic!("no {name}: {other:?}"),
+            };
+            let (uid, _) = etag.split_once('.').expect("two parts");
+            return u64::from_str_radix(uid, 16).expect("a number");
+        }
+    }
+
+    pub(crate) async fn watch(
+        &self,
+        resume_token: &[u8],
+        kinds: &[&str],
+    ) -> Result<tonic::Streaming<pb::WatchEvent>, Status> {
+        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        let request = pb::WatchRequest { resume_token: resume_token.to_vec(), kinds };
+        let mut client = WatchServiceClient::new(self.channel.clone());
+        client.watch(request).await.map(tonic::Response::into_inner)
     }
 
     pub(crate) fn directory(&self) -> &std::path::Path {
@@ -181,9 +288,16 @@ impl Lab {
         id: &str,
         flow: &str,
     ) -> Result<pb::CreateFlowRuleResponse, Status> {
-        let flow_rule = Some(rule("", flow));
-        let request =
-            pb::CreateFlowRuleRequest { flow_rule_id: id.to_owned(), flow_rule, request_id: String::new() };
+        self.create_rule_of(id.to_owned(), rule("", flow)).await
+    }
+
+    pub(crate) async fn create_rule_of(
+        &self,
+        flow_rule_id: String,
+        rule: pb::FlowRule,
+    ) -> Result<pb::CreateFlowRuleResponse, Status> {
+        let flow_rule = Some(rule);
+        let request = pb::CreateFlowRuleRequest { flow_rule_id, flow_rule, request_id: String::new() };
         self.rules().create_flow_rule(request).await.map(tonic::Response::into_inner)
     }
 
@@ -218,6 +332,54 @@ pub(crate) fn port(name: &str, device: &str) -> pb::Port {
 pub(crate) fn rule(name: &str, flow: &str) -> pb::FlowRule {
     let spec = pb::FlowRuleSpec { flow: flow.to_owned(), priority: None };
     pb::FlowRule { name: name.to_owned(), spec: Some(spec), ..pb::FlowRule::default() }
+}
+
+pub(crate) fn bridge(name: &str, vtep: &str, vni: u32) -> pb::Bridge {
+    let spec = pb::BridgeSpec { vtep: vtep.to_owned(), vni, ..pb::BridgeSpec::default() };
+    pb::Bridge { name: name.to_owned(), spec: Some(spec), ..pb::Bridge::default() }
+}
+
+pub(crate) fn vtep(name: &str, port: &str, address: &str) -> pb::Vtep {
+    let spec = pb::VtepSpec { port: port.to_owned(), address: address.to_owned(), ..pb::VtepSpec::default() };
+    pb::Vtep { name: name.to_owned(), spec: Some(spec), ..pb::Vtep::default() }
+}
+
+/// A peer of the VTEP `v0`.
+pub(crate) fn tunnel_peer(name: &str, address: &str, bridges: &[&str]) -> pb::TunnelPeer {
+    let spec = pb::TunnelPeerSpec {
+        vtep: "vteps/v0".to_owned(),
+        address: address.to_owned(),
+        bridges: bridges.iter().map(|bridge| (*bridge).to_owned()).collect(),
+        ..pb::TunnelPeerSpec::default()
+    };
+    pb::TunnelPeer { name: name.to_owned(), spec: Some(spec), ..pb::TunnelPeer::default() }
+}
+
+/// A station of the bridge `red` behind the peer `far`.
+pub(crate) fn fdb_entry(name: &str, mac_address: &str) -> pb::FdbEntry {
+    let spec = pb::FdbEntrySpec {
+        bridge: "bridges/red".to_owned(),
+        mac_address: mac_address.to_owned(),
+        tunnel_peer: "tunnelPeers/far".to_owned(),
+        ..pb::FdbEntrySpec::default()
+    };
+    pb::FdbEntry { name: name.to_owned(), spec: Some(spec), ..pb::FdbEntry::default() }
+}
+
+/// One resource of each kind, and the uplink: a VM in a bridge that a tunnel leads on.
+pub(crate) fn overlay() -> Vec<resource::Kind> {
+    let (mut pf0, mut vm1) = (port("ports/pf0", "p0"), port("ports/vm1", "pf0vf0"));
+    pf0.spec.as_mut().expect("a spec").mtu = 9000;
+    vm1.spec.as_mut().expect("a spec").bridge = "bridges/red".to_owned();
+    vec![
+        resource::Kind::FdbEntry(fdb_entry("fdbEntries/far-vm", "02:00:00:00:00:02")),
+        resource::Kind::TunnelPeer(tunnel_peer("tunnelPeers/far", "192.0.2.2", &["bridges/red"])),
+        resource::Kind::Bridge(bridge("bridges/red", "vteps/v0", 16)),
+        resource::Kind::Vtep(vtep("vteps/v0", "ports/pf0", "192.0.2.1/24")),
+        resource::Kind::FlowRule(rule("flowRules/up", "in_port=vm1,arp,actions=drop")),
+        resource::Kind::Port(vm1),
+        resource::Kind::Port(pf0),
+    ]
 }
 
 /// The gRPC code, the reason, and the fields at fault with their reasons.

@@ -4,5 +4,8 @@
 
 mod apply;
 mod lab;
+mod learned;
 mod operations;
+mod overlay;
 mod resources;
+mod watch;

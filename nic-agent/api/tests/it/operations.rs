@@ -1,12 +1,11 @@
 use std::time::Duration;
 
-use nic_api::{Packet, TraceResult};
 use nic_flow::seam::{ActionKind, Refusal};
 use nic_flow::{Action, ActionList, Counters, Field, FlowKey, FlowMask, Match, PortId, Shape};
 use nic_policy::capability::SoftwareReason;
 use nic_policy::{
-    Capability, CapabilityTable, DropReason, FlowRuleId, FlowView, ObjectId, Offload, PortStats, Revision,
-    Stage, Step, Trace, Verdict,
+    BridgeId, Capability, CapabilityTable, DropReason, FlowRuleId, FlowView, ObjectId, Offload, PortStats,
+    Revision, Stage, Step, Trace, TracePacket, TraceReport, Verdict,
 };
 use nic_proto::v1 as pb;
 use pb::capability_service_client::CapabilityServiceClient;
@@ -108,9 +107,9 @@ async fn a_trace_tells_every_step_in_the_names_of_resources() {
         read,
         shape: Shape::Port,
         offload: Offload::Hardware,
-        dropped: Some(DropReason::RuleDrop),
+        verdict: Verdict::Drop(DropReason::RuleDrop),
     };
-    *lab.datapath.trace.lock().expect("not poisoned") = Some(TraceResult { revision: Revision(3), trace });
+    *lab.datapath.trace.lock().expect("not poisoned") = Some(TraceReport { revision: Revision(3), trace });
     let mut client = TraceServiceClient::new(lab.channel.clone());
     let key = "tcp,nw_src=10.0.0.1,tp_dst=80".to_owned();
     let request = |packet| pb::TraceRequest { in_port: "ports/pf0".to_owned(), packet: Some(packet) };
@@ -129,7 +128,7 @@ async fn a_trace_tells_every_step_in_the_names_of_resources() {
         (answer.mask.as_str(), answer.megaflow.as_str(), answer.shape.as_str()),
         ("in_port=p0", "in_port=p0", "port")
     );
-    let Some(Packet::Key(key)) = lab.datapath.traced.lock().expect("not poisoned").clone() else {
+    let Some(TracePacket::Key(key)) = lab.datapath.traced.lock().expect("not poisoned").clone() else {
         panic!("a key")
     };
     assert_eq!(
@@ -141,6 +140,38 @@ async fn a_trace_tells_every_step_in_the_names_of_resources() {
     assert_eq!(found.2, [("key".to_owned(), "PACKET_INVALID".to_owned())]);
     let nothing = pb::TraceRequest { in_port: "ports/pf0".to_owned(), packet: None };
     assert_eq!(failure(client.trace(nothing).await).2, [("packet".to_owned(), "FIELD_REQUIRED".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_trace_of_what_waits_or_is_for_the_agent_names_no_megaflow() {
+    let lab = Lab::with_overlay().await;
+    connect(&lab);
+    let bridge = ObjectId::Bridge(BridgeId(lab.uid_of("bridges/red").await));
+    for (stage, verdict, expected) in [
+        (Stage::Tunnel, Verdict::Local, pb::trace_response::Verdict::Local),
+        (Stage::Bridge, Verdict::Wait, pb::trace_response::Verdict::Wait),
+    ] {
+        let read = FlowMask::exact(Field::InPort);
+        let trace = Trace {
+            key: FlowKey::ZERO,
+            steps: vec![Step { stage, objects: vec![bridge], read, verdict }],
+            actions: ActionList::new(),
+            read,
+            shape: Shape::Port,
+            offload: Offload::Hardware,
+            verdict,
+        };
+        *lab.datapath.trace.lock().expect("not poisoned") =
+            Some(TraceReport { revision: Revision(1), trace });
+        let packet = Some(pb::trace_request::Packet::Frame(vec![0; 60]));
+        let request = pb::TraceRequest { in_port: "ports/vm1".to_owned(), packet };
+        let mut client = TraceServiceClient::new(lab.channel.clone());
+        let answer = client.trace(request).await.expect("traced").into_inner();
+        assert_eq!((answer.verdict(), answer.drop_reason.as_str()), (expected, ""));
+        assert_eq!((answer.megaflow.as_str(), answer.tier()), ("", pb::FlowTier::Unspecified));
+        assert_eq!((answer.steps[0].stage.as_str(), answer.mask.is_empty()), (stage.name(), false));
+        assert_eq!(answer.steps[0].resources, ["bridges/red"]);
+    }
 }
 
 #[tokio::test]
@@ -185,6 +216,8 @@ async fn counters_and_capabilities_are_told_by_their_stable_names() {
         }
         stats.flows = 3;
         stats.stages[Stage::FlowRules.index()].dropped = 2;
+        stats.stages[Stage::Bridge.index()].held = 4;
+        (stats.fdb_entries, stats.fdb_moved, stats.flooded, stats.solicited) = (11, 12, 13, 14);
     }
     *lab.datapath.capabilities.lock().expect("not poisoned") = CapabilityTable {
         driver: "net_eswitch".to_owned(),
@@ -201,7 +234,11 @@ async fn counters_and_capabilities_are_told_by_their_stable_names() {
     assert_eq!((stats.ports[0].port.as_str(), stats.ports[1].port.as_str()), ("ports/pf0", ""));
     assert_eq!(stats.slow_path.map(|sum| (sum.packets, sum.bytes)), Some((12, 720)));
     assert_eq!(stats.drops, [pb::DropCount { reason: "flow_rules.no_match".to_owned(), packets: 2 }]);
-    assert_eq!((stats.stages[1].stage.as_str(), stats.stages[1].dropped), ("flow_rules", 2));
+    assert_eq!((stats.stages[2].stage.as_str(), stats.stages[2].dropped), ("flow_rules", 2));
+    assert_eq!((stats.stages[3].stage.as_str(), stats.stages[3].held), ("bridge", 4));
+    let bridges = stats.bridges.expect("bridges");
+    assert_eq!((bridges.fdb_entries, bridges.moved, bridges.flooded), (11, 12, 13));
+    assert_eq!(stats.neighbors.map(|neighbors| neighbors.solicited), Some(14));
     let mut client = CapabilityServiceClient::new(lab.channel.clone());
     let table = client.get_capabilities(pb::GetCapabilitiesRequest {}).await.expect("told").into_inner();
     let row = &table.rows[0];

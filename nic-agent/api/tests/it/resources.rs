@@ -66,7 +66,7 @@ async fn faults_are_named_by_field_and_reason() {
         admin_state: 9,
         mtu: 12,
         mac_addresses: vec!["02:00:00:00:00:01".to_owned(), "nonsense".to_owned()],
-        anti_spoof: false,
+        ..pb::PortSpec::default()
     };
     let expected = [
         violation("spec.device", "FIELD_MALFORMED"),
@@ -292,4 +292,27 @@ async fn a_viewer_may_read_and_not_write() {
     );
     lab.ports().list_ports(pb::ListPortsRequest::default()).await.expect("allowed");
     assert!(lab.directory().join("store.redb").exists());
+}
+
+#[test]
+fn a_viewer_may_call_what_only_reads_and_an_owner_everything() {
+    let set: prost_types::FileDescriptorSet =
+        prost::Message::decode(nic_proto::FILE_DESCRIPTOR_SET).expect("a description");
+    let services = set.file.iter().flat_map(|file| &file.service);
+    let methods = services.flat_map(|service| service.method.iter().map(move |method| (service, method)));
+    let changes = ["Create", "Update", "Delete", "Apply", "Flush"];
+    let mut refused = 0;
+    for (service, method) in methods {
+        let path = format!("/nic.v1.{}/{}", service.name(), method.name());
+        let expected = !changes.iter().any(|verb| method.name().starts_with(verb));
+        assert_eq!(Role::Viewer.may(&path), expected, "{path}");
+        assert!(Role::Owner.may(&path));
+        refused += usize::from(!expected);
+    }
+    assert_eq!(refused, 6 * 3 + 3);
+    for path in ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"]
+    {
+        assert!(Role::Viewer.may(path), "{path}");
+    }
+    assert!(!Role::Viewer.may("/nic.v1.PortService/Reset") && !Role::Viewer.may("nonsense"));
 }

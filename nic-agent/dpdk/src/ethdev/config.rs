@@ -100,7 +100,7 @@ pub struct PortConfig {
     pub rx_descriptors: u16,
     /// Descriptors of each transmit queue; 0 as above.
     pub tx_descriptors: u16,
-    /// The MTU; the driver's own where `None`.
+    /// The MTU; the one that the port has where `None`.
     pub mtu: Option<u16>,
     /// Receive offloads, all of which the port must support.
     pub rx_offloads: RxOffloads,
@@ -223,6 +223,14 @@ fn descriptors(wanted: u16, recommended: u16, min: u16, max: u16) -> u16 {
     number.clamp(min.min(max), max)
 }
 
+/// The MTU that the port has. A configuration without one is not "as it is": DPDK sets 1500.
+fn current_mtu(port: DevId) -> Option<u16> {
+    let mut mtu = 0;
+    // SAFETY: a number to write to; the port number is checked.
+    let done = unsafe { sys::rte_eth_dev_get_mtu(port.get(), &raw mut mtu) };
+    (done == 0).then_some(mtu)
+}
+
 /// Configures and starts a stopped port. The caller keeps the pools alive and
 /// sees to it that no queue of the port is in use.
 pub(super) fn start(port: DevId, config: &PortConfig) -> Result<(), StartError> {
@@ -236,7 +244,7 @@ pub(super) fn start(port: DevId, config: &PortConfig) -> Result<(), StartError> 
     let conf = sys::shim_eth_conf {
         rx_offloads: config.rx_offloads.bits(),
         tx_offloads: config.tx_offloads.bits(),
-        mtu: config.mtu.map_or(0, u32::from),
+        mtu: config.mtu.or_else(|| current_mtu(port)).map_or(0, u32::from),
         rx_queues,
         tx_queues: config.tx_queues,
         rx_interrupts: u8::from(config.rx_interrupts),

@@ -2,6 +2,46 @@
 
 use crate::ethdev::DevId;
 
+/// The addresses of an outer IP header; both of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// IPv4.
+    V4 {
+        /// Source.
+        src: [u8; 4],
+        /// Destination.
+        dst: [u8; 4],
+    },
+    /// IPv6.
+    V6 {
+        /// Source.
+        src: [u8; 16],
+        /// Destination.
+        dst: [u8; 16],
+    },
+}
+
+/// The headers that [`Action::VxlanEncap`] puts in front of a packet, each with
+/// all its fields said but those that only the device knows: lengths, IPv4's
+/// checksum, and the UDP source port, which it makes of the packet's own headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VxlanEncap {
+    /// Outer destination MAC address.
+    pub eth_dst: [u8; 6],
+    /// Outer source MAC address.
+    pub eth_src: [u8; 6],
+    /// The tag control information of an outer tag of type 0x8100, if there is one.
+    pub vlan: Option<u16>,
+    /// Outer addresses.
+    pub ip: Addresses,
+    /// Type of service or traffic class: DSCP and ECN.
+    pub tos: u8,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// Network identifier, 24 bits.
+    pub vni: u32,
+}
+
 /// One action of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -49,6 +89,9 @@ pub enum Action {
     SetTtl(u8),
     /// Takes off the outer headers up to and including VXLAN.
     VxlanDecap,
+    /// Puts the packet, as it is at this step, into a VXLAN packet. Its UDP checksum
+    /// is 0 and its destination port 4789; IPv4 may not fragment it.
+    VxlanEncap(VxlanEncap),
 }
 
 impl Action {
@@ -75,6 +118,7 @@ impl Action {
             Self::DecTtl => "dec_ttl",
             Self::SetTtl(_) => "set_ttl",
             Self::VxlanDecap => "vxlan_decap",
+            Self::VxlanEncap(_) => "vxlan_encap",
         }
     }
 }

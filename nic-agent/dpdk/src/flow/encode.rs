@@ -9,8 +9,13 @@ use dpdk_sys as sys;
 
 use super::action::Action;
 use super::error::{ItemPart, Place};
-use super::item::{Arp, Eth, Icmp, Ipv4, Ipv6, Item, Masked, Tcp, Udp, Vlan, Vxlan};
+use super::item::{Item, Masked};
 use crate::ethdev::DevId;
+use structs::*;
+use tunnel::Tunnel;
+
+pub(super) mod structs;
+mod tunnel;
 
 /// A rule as `rte_flow` takes it. The arrays point into `words`, which never
 /// moves once they are made.
@@ -20,15 +25,39 @@ pub(super) struct Encoded {
     item_names: Vec<&'static str>,
     action_names: Vec<&'static str>,
     item_parts: Vec<ItemParts>,
-    action_confs: Vec<Option<Range<usize>>>,
+    action_confs: Vec<Conf>,
+    tunnels: Vec<Tunnel>,
     words: Vec<MaybeUninit<u64>>,
 }
+
+/// Where an action's configuration lies.
+enum Conf {
+    /// It has none.
+    None,
+    /// In these words.
+    Words(Range<usize>),
+    /// In `tunnels`, at this index.
+    Tunnel(usize),
+}
+
+const END: sys::rte_flow_item = sys::rte_flow_item {
+    type_: sys::RTE_FLOW_ITEM_TYPE_END,
+    spec: ptr::null(),
+    last: ptr::null(),
+    mask: ptr::null(),
+};
 
 /// Where an item's structs lie, as word positions.
 #[derive(Default)]
 struct ItemParts {
     spec: Option<Range<usize>>,
     mask: Option<Range<usize>>,
+}
+
+impl ItemParts {
+    fn hold(&self, word: usize) -> bool {
+        [&self.spec, &self.mask].into_iter().flatten().any(|range| range.contains(&word))
+    }
 }
 
 impl Encoded {
@@ -41,32 +70,43 @@ impl Encoded {
             action_names: actions.iter().map(Action::name).collect(),
             item_parts: Vec::with_capacity(pattern.len()),
             action_confs: Vec::with_capacity(actions.len()),
+            tunnels: Vec::new(),
             words: Vec::new(),
         };
         let item_types: Vec<_> = pattern.iter().map(|item| encoded.item(item)).collect();
         let action_types: Vec<_> = actions.iter().map(|action| encoded.action(action)).collect();
         // All structs are in place: from here on the buffer stays where it is.
         for (type_, parts) in item_types.into_iter().zip(&encoded.item_parts) {
-            encoded.items.push(sys::rte_flow_item {
-                type_,
-                spec: encoded.pointer(parts.spec.as_ref()),
-                last: ptr::null(),
-                mask: encoded.pointer(parts.mask.as_ref()),
-            });
+            encoded.items.push(encoded.linked(type_, parts));
         }
-        encoded.items.push(sys::rte_flow_item {
-            type_: sys::RTE_FLOW_ITEM_TYPE_END,
-            spec: ptr::null(),
-            last: ptr::null(),
-            mask: ptr::null(),
-        });
+        encoded.items.push(END);
+        let mut tunnels = core::mem::take(&mut encoded.tunnels);
+        for tunnel in &mut tunnels {
+            tunnel.link(|type_, parts| encoded.linked(type_, parts));
+        }
+        encoded.tunnels = tunnels;
         for (type_, conf) in action_types.into_iter().zip(&encoded.action_confs) {
-            encoded.actions.push(sys::rte_flow_action { type_, conf: encoded.pointer(conf.as_ref()) });
+            let conf = match conf {
+                Conf::None => ptr::null(),
+                Conf::Words(range) => encoded.pointer(Some(range)),
+                Conf::Tunnel(index) => encoded.tunnels.get(*index).map_or(ptr::null(), Tunnel::conf),
+            };
+            encoded.actions.push(sys::rte_flow_action { type_, conf });
         }
         encoded
             .actions
             .push(sys::rte_flow_action { type_: sys::RTE_FLOW_ACTION_TYPE_END, conf: ptr::null() });
         encoded
+    }
+
+    /// An item that points to its structs, which stay where they are.
+    fn linked(&self, type_: sys::rte_flow_item_type, parts: &ItemParts) -> sys::rte_flow_item {
+        sys::rte_flow_item {
+            type_,
+            spec: self.pointer(parts.spec.as_ref()),
+            last: ptr::null(),
+            mask: self.pointer(parts.mask.as_ref()),
+        }
     }
 
     /// The pattern, with its end.
@@ -150,6 +190,12 @@ impl Encoded {
 
     fn action(&mut self, action: &Action) -> sys::rte_flow_action_type {
         let (type_, conf) = match *action {
+            Action::VxlanEncap(encap) => {
+                let tunnel = self.tunnel(&encap);
+                self.tunnels.push(tunnel);
+                self.action_confs.push(Conf::Tunnel(self.tunnels.len() - 1));
+                return sys::RTE_FLOW_ACTION_TYPE_VXLAN_ENCAP;
+            }
             Action::Count => {
                 (sys::RTE_FLOW_ACTION_TYPE_COUNT, Some(self.put(sys::rte_flow_action_count { id: 0 })))
             }
@@ -194,7 +240,7 @@ impl Encoded {
             Action::SetTpSrc(to) => (sys::RTE_FLOW_ACTION_TYPE_SET_TP_SRC, Some(self.put(tp_conf(to)))),
             Action::SetTpDst(to) => (sys::RTE_FLOW_ACTION_TYPE_SET_TP_DST, Some(self.put(tp_conf(to)))),
         };
-        self.action_confs.push(conf);
+        self.action_confs.push(conf.map_or(Conf::None, Conf::Words));
         type_
     }
 
@@ -222,14 +268,17 @@ impl Encoded {
         }
     }
 
-    /// The item that a pointer points to: at the item itself or at a struct of it.
+    /// The item that a pointer points to: at the item itself or at a struct of it. One of a tunnel's
+    /// definition is part of its action.
     fn item_at(&self, cause: *const c_void, part: ItemPart) -> Place {
         let whole = index_in(&self.items, cause);
         let word = index_in(&self.words, cause);
-        let holds = |range: &Option<Range<usize>>| matches!((range, word), (Some(range), Some(word)) if range.contains(&word));
         let index = whole
-            .or_else(|| self.item_parts.iter().position(|item| holds(&item.spec) || holds(&item.mask)))
+            .or_else(|| self.item_parts.iter().position(|item| word.is_some_and(|word| item.hold(word))))
             .filter(|&index| index < self.item_names.len());
+        if index.is_none() && self.tunnels.iter().any(|tunnel| tunnel.holds(cause, word)) {
+            return self.action_at(cause, true);
+        }
         Place::Item { index, name: index.and_then(|index| self.item_names.get(index).copied()), part }
     }
 
@@ -237,7 +286,11 @@ impl Encoded {
     fn action_at(&self, cause: *const c_void, conf: bool) -> Place {
         let whole = index_in(&self.actions, cause);
         let word = index_in(&self.words, cause);
-        let holds = |range: &Option<Range<usize>>| matches!((range, word), (Some(range), Some(word)) if range.contains(&word));
+        let holds = |conf: &Conf| match conf {
+            Conf::None => false,
+            Conf::Words(range) => word.is_some_and(|word| range.contains(&word)),
+            Conf::Tunnel(index) => self.tunnels.get(*index).is_some_and(|tunnel| tunnel.holds(cause, word)),
+        };
         let index = whole
             .or_else(|| self.action_confs.iter().position(holds))
             .filter(|&index| index < self.action_names.len());
@@ -250,110 +303,4 @@ fn index_in<T>(slice: &[T], address: *const c_void) -> Option<usize> {
     let offset = address.addr().checked_sub(slice.as_ptr().addr())?;
     let index = offset / size_of::<T>();
     (index < slice.len()).then_some(index)
-}
-
-const _: () = assert!(size_of::<sys::rte_flow_action_set_ipv6>() == size_of::<[u8; 16]>());
-
-fn ethdev_conf(port: DevId) -> sys::rte_flow_action_ethdev {
-    sys::rte_flow_action_ethdev { port_id: port.get() }
-}
-
-fn mac_conf(mac_addr: [u8; 6]) -> sys::rte_flow_action_set_mac {
-    sys::rte_flow_action_set_mac { mac_addr }
-}
-
-fn ipv4_conf(addr: [u8; 4]) -> sys::rte_flow_action_set_ipv4 {
-    sys::rte_flow_action_set_ipv4 { ipv4_addr: u32::from_ne_bytes(addr) }
-}
-
-fn tp_conf(port: u16) -> sys::rte_flow_action_set_tp {
-    sys::rte_flow_action_set_tp { port: port.to_be() }
-}
-
-fn encode_eth(eth: &Eth) -> sys::shim_flow_item_eth {
-    sys::shim_flow_item_eth {
-        dst: eth.dst,
-        src: eth.src,
-        ether_type: eth.ether_type.to_be(),
-        has_vlan: u16::from(eth.has_vlan),
-        reserved: 0,
-    }
-}
-
-fn encode_vlan(vlan: &Vlan) -> sys::shim_flow_item_vlan {
-    sys::shim_flow_item_vlan {
-        tci: vlan.tci.to_be(),
-        inner_type: vlan.inner_type.to_be(),
-        has_more_vlan: u32::from(vlan.has_more_vlan),
-    }
-}
-
-fn encode_ipv4(ipv4: &Ipv4) -> sys::shim_flow_item_ipv4 {
-    sys::shim_flow_item_ipv4 {
-        version_ihl: ipv4.version_ihl,
-        tos: ipv4.tos,
-        fragment_offset: ipv4.fragment_offset.to_be(),
-        ttl: ipv4.ttl,
-        proto: ipv4.proto,
-        src: ipv4.src,
-        dst: ipv4.dst,
-        ..Default::default()
-    }
-}
-
-fn encode_ipv6(ipv6: &Ipv6) -> sys::shim_flow_item_ipv6 {
-    let vtc_flow = u32::from(ipv6.traffic_class) << 20 | ipv6.flow_label & 0xf_ffff;
-    sys::shim_flow_item_ipv6 {
-        vtc_flow: vtc_flow.to_be(),
-        payload_len: 0,
-        proto: ipv6.next_header,
-        hop_limits: ipv6.hop_limit,
-        src: ipv6.src,
-        dst: ipv6.dst,
-        extensions: u32::from(ipv6.has_fragment) << FRAGMENT_BIT,
-    }
-}
-
-/// Where `has_frag_ext` is in the word behind an IPv6 item's header.
-pub(super) const FRAGMENT_BIT: u32 = 2;
-
-fn encode_tcp(tcp: &Tcp) -> sys::shim_flow_item_tcp {
-    sys::shim_flow_item_tcp {
-        src_port: tcp.src_port.to_be(),
-        dst_port: tcp.dst_port.to_be(),
-        flags: tcp.flags,
-        ..Default::default()
-    }
-}
-
-fn encode_udp(udp: &Udp) -> sys::shim_flow_item_udp {
-    sys::shim_flow_item_udp {
-        src_port: udp.src_port.to_be(),
-        dst_port: udp.dst_port.to_be(),
-        ..Default::default()
-    }
-}
-
-fn encode_icmp(icmp: &Icmp) -> sys::shim_flow_item_icmp {
-    sys::shim_flow_item_icmp { type_: icmp.icmp_type, code: icmp.code, ..Default::default() }
-}
-
-fn encode_icmp6(icmp: &Icmp) -> sys::rte_flow_item_icmp6 {
-    sys::rte_flow_item_icmp6 { type_: icmp.icmp_type, code: icmp.code, checksum: 0 }
-}
-
-fn encode_arp(arp: &Arp) -> sys::rte_flow_item_arp_eth_ipv4 {
-    sys::rte_flow_item_arp_eth_ipv4 {
-        op: arp.operation.to_be(),
-        sha: sys::rte_ether_addr { addr_bytes: arp.sha },
-        spa: u32::from_ne_bytes(arp.spa),
-        tha: sys::rte_ether_addr { addr_bytes: arp.tha },
-        tpa: u32::from_ne_bytes(arp.tpa),
-        ..Default::default()
-    }
-}
-
-fn encode_vxlan(vxlan: &Vxlan) -> sys::shim_flow_item_vxlan {
-    let [_, high, middle, low] = vxlan.vni.to_be_bytes();
-    sys::shim_flow_item_vxlan { vni: [high, middle, low], ..Default::default() }
 }

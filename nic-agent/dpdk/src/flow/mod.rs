@@ -8,7 +8,7 @@ mod item;
 #[cfg(test)]
 mod tests;
 
-pub use action::Action;
+pub use action::{Action, Addresses, VxlanEncap};
 pub use error::{AttrField, FlowCall, FlowError, ItemPart, Place};
 pub use item::{Arp, Eth, Icmp, Ipv4, Ipv6, Item, Masked, Tcp, Udp, Vlan, Vxlan};
 

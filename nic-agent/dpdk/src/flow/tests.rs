@@ -3,7 +3,8 @@ use core::ptr;
 
 use dpdk_sys as sys;
 
-use super::encode::{Encoded, FRAGMENT_BIT};
+use super::encode::Encoded;
+use super::encode::structs::FRAGMENT_BIT;
 use super::*;
 
 /// One item of each kind, every masked one with all bits of its mask set.
@@ -36,6 +37,18 @@ fn every_item() -> Vec<Item> {
     ]
 }
 
+fn tunnel(ip: Addresses) -> VxlanEncap {
+    VxlanEncap {
+        eth_dst: [2, 0, 0, 0, 0, 2],
+        eth_src: [2, 0, 0, 0, 0, 1],
+        vlan: None,
+        ip,
+        tos: 0xb9,
+        ttl: 64,
+        vni: 0x01_0203,
+    }
+}
+
 fn every_action() -> Vec<Action> {
     let port = DevId::from_raw(3);
     vec![
@@ -55,6 +68,7 @@ fn every_action() -> Vec<Action> {
         Action::DecTtl,
         Action::SetTtl(9),
         Action::VxlanDecap,
+        Action::VxlanEncap(tunnel(Addresses::V4 { src: [192, 0, 2, 1], dst: [192, 0, 2, 2] })),
         Action::RepresentedPort(port),
         Action::PortRepresentor(port),
         Action::PortId(port),
@@ -156,6 +170,115 @@ fn actions_carry_their_configuration_in_the_order_of_the_wire() {
     assert_eq!(bytes::<8>(conf(Action::PortId(DevId::from_raw(3))))[4..], 3_u32.to_ne_bytes());
     for bare in [Action::Drop, Action::DecTtl, Action::OfPopVlan, Action::VxlanDecap] {
         assert!(conf(bare).is_null());
+    }
+}
+
+/// The items of a tunnel's definition, its end left out.
+fn definition(action: &sys::rte_flow_action) -> Vec<sys::rte_flow_item> {
+    assert_eq!(action.type_, sys::RTE_FLOW_ACTION_TYPE_VXLAN_ENCAP);
+    // SAFETY: the type says which struct it is.
+    let conf = unsafe { action.conf.cast::<sys::rte_flow_action_vxlan_encap>().read() };
+    let mut items = Vec::new();
+    loop {
+        // SAFETY: no end was found before this place.
+        let place = unsafe { conf.definition.add(items.len()) };
+        // SAFETY: as above.
+        let item = unsafe { place.read() };
+        if item.type_ == sys::RTE_FLOW_ITEM_TYPE_END {
+            return items;
+        }
+        items.push(item);
+    }
+}
+
+#[test]
+fn a_tunnel_over_ipv4_is_defined_by_whole_headers() {
+    let encap = tunnel(Addresses::V4 { src: [192, 0, 2, 1], dst: [192, 0, 2, 2] });
+    let rule = Encoded::new(&[], &[Action::Count, Action::VxlanEncap(encap)]);
+    let items = definition(&actions(&rule, 2)[1]);
+    let types: Vec<_> = items.iter().map(|item| item.type_).collect();
+    assert_eq!(
+        types,
+        [
+            sys::RTE_FLOW_ITEM_TYPE_ETH,
+            sys::RTE_FLOW_ITEM_TYPE_IPV4,
+            sys::RTE_FLOW_ITEM_TYPE_UDP,
+            sys::RTE_FLOW_ITEM_TYPE_VXLAN
+        ]
+    );
+    assert!(items.iter().all(|item| item.last.is_null()));
+    assert_eq!(bytes::<14>(items[0].spec), [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
+    assert_eq!(bytes::<14>(items[0].mask), [0xff; 14]);
+    assert_eq!(
+        bytes::<20>(items[1].spec),
+        [0x45, 0xb9, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]
+    );
+    // Length, identification and checksum are the device's.
+    let all = 0xff;
+    assert_eq!(
+        bytes::<20>(items[1].mask),
+        [all, all, 0, 0, 0, 0, all, all, all, all, 0, 0, all, all, all, all, all, all, all, all]
+    );
+    assert_eq!(bytes::<8>(items[2].spec), [0, 0, 0x12, 0xb5, 0, 0, 0, 0]);
+    assert_eq!(bytes::<8>(items[2].mask), [0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+    assert_eq!(bytes::<8>(items[3].spec), [8, 0, 0, 0, 1, 2, 3, 0]);
+    assert_eq!(bytes::<8>(items[3].mask), [0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0]);
+}
+
+#[test]
+fn a_tagged_tunnel_over_ipv6_has_its_version_and_its_tag() {
+    let (src, dst) = ([1; 16], [2; 16]);
+    let encap = VxlanEncap { vlan: Some(0x6064), ..tunnel(Addresses::V6 { src, dst }) };
+    let rule = Encoded::new(&[], &[Action::VxlanEncap(encap)]);
+    let items = definition(&actions(&rule, 1)[0]);
+    assert_eq!(items.len(), 5);
+    assert_eq!(bytes::<14>(items[0].spec)[12..], [0x81, 0]);
+    assert_eq!(bytes::<4>(items[1].spec), [0x60, 0x64, 0x86, 0xdd]);
+    assert_eq!(bytes::<4>(items[1].mask), [0xff; 4]);
+    assert_eq!(bytes::<8>(items[2].spec), [0x6b, 0x90, 0, 0, 0, 0, 17, 64]);
+    assert_eq!(bytes::<8>(items[2].mask), [0xff, 0xff, 0xff, 0xff, 0, 0, 0xff, 0xff]);
+    assert_eq!(bytes::<40>(items[2].spec)[8..24], src);
+    assert_eq!(bytes::<40>(items[2].spec)[24..], dst);
+    assert_eq!(items[4].type_, sys::RTE_FLOW_ITEM_TYPE_VXLAN);
+}
+
+#[test]
+fn an_inner_frame_is_a_second_chain_of_items() {
+    let inner = Eth { dst: [2, 0, 0, 0, 0, 9], ether_type: 0x0800, ..Eth::default() };
+    let pattern = [
+        Item::Eth(Masked::any()),
+        Item::Ipv4(Masked::any()),
+        Item::Udp(Masked::any()),
+        Item::Vxlan(Masked::new(Vxlan { vni: 7 }, Vxlan { vni: 0xff_ffff })),
+        Item::Eth(Masked::new(inner, inner)),
+    ];
+    let rule = Encoded::new(&pattern, &[]);
+    let items = items(&rule, 5);
+    assert!(items[0].spec.is_null());
+    assert_eq!(items[4].type_, sys::RTE_FLOW_ITEM_TYPE_ETH);
+    assert_eq!(bytes::<14>(items[4].spec), [2, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 8, 0]);
+}
+
+#[test]
+fn what_is_wrong_with_a_tunnel_is_wrong_with_its_action() {
+    let v4 = tunnel(Addresses::V4 { src: [192, 0, 2, 1], dst: [192, 0, 2, 2] });
+    let v6 = tunnel(Addresses::V6 { src: [1; 16], dst: [2; 16] });
+    let list = [Action::VxlanEncap(v4), Action::Count, Action::VxlanEncap(v6)];
+    let rule = Encoded::new(&every_item(), &list);
+    let raw = actions(&rule, 3);
+    for index in [0, 2] {
+        let at = Place::Action { index: Some(index), name: Some("vxlan_encap"), conf: true };
+        assert_eq!(rule.place(sys::RTE_FLOW_ERROR_TYPE_ACTION_CONF, raw[index].conf), at);
+        for (place, item) in definition(&raw[index]).into_iter().enumerate() {
+            for cause in [item.spec, item.mask] {
+                assert_eq!(rule.place(sys::RTE_FLOW_ERROR_TYPE_ITEM_SPEC, cause), at);
+                assert_eq!(rule.place(sys::RTE_FLOW_ERROR_TYPE_ACTION_CONF, cause), at);
+            }
+            // SAFETY: the type says which struct it is.
+            let conf = unsafe { raw[index].conf.cast::<sys::rte_flow_action_vxlan_encap>().read() };
+            let whole = conf.definition.wrapping_add(place);
+            assert_eq!(rule.place(sys::RTE_FLOW_ERROR_TYPE_ITEM, whole.cast()), at);
+        }
     }
 }
 

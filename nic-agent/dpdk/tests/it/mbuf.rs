@@ -84,6 +84,29 @@ fn a_packet_grows_and_shrinks_at_both_ends() {
 }
 
 #[test]
+fn a_packet_is_made_of_bytes_and_has_room_for_a_tunnel_before_it() {
+    // Ethernet, a tag, IPv6, UDP and VXLAN, and a tag on the frame inside.
+    const OUTER: usize = 14 + 4 + 40 + 8 + 8 + 4;
+    let pool = pool("made", 2);
+    let made = pool.packet(&[0xab; 1500]).expect("it fits");
+    assert_eq!((made.data(), made.headroom()), (Ok(&[0xab; 1500][..]), dpdk::HEADROOM));
+    let mut copy = made.copy(&pool).expect("one is left");
+    assert!(pool.packet(b"x").is_none(), "none is left");
+    drop(made);
+    for packet in [&mut copy, &mut pool.packet(b"frame").expect("one is back")] {
+        let len = packet.len();
+        packet.prepend(OUTER).expect("headroom is there").fill(0xcd);
+        assert_eq!(packet.len(), len + OUTER);
+        assert!(packet.first_segment()[..OUTER].iter().all(|&byte| byte == 0xcd));
+    }
+    let room = usize::from(pool.data_room());
+    assert!(pool.packet(&vec![0; room + 1]).is_none(), "no mbuf is that large");
+    assert_eq!(pool.packet(&vec![0; room]).expect("one is free").len(), room);
+    drop(copy);
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
 fn bytes_of_an_earlier_packet_never_show() {
     let pool = pool("stale", 1);
     drop(packet(&pool, &[0xaa; 512]));

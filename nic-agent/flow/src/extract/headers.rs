@@ -1,7 +1,7 @@
 //! Where the headers of a frame are, and in what state.
 
 use nic_wire::vlan::Tci;
-use nic_wire::{EtherType, IpProto, arp, ethernet, icmpv4, icmpv6, ipv4, ipv6, tcp, udp, vlan};
+use nic_wire::{EtherType, IpProto, arp, ethernet, icmpv4, icmpv6, ipv4, ipv6, tcp, udp, vlan, vxlan};
 
 use crate::field::{Frag, L3, L4};
 
@@ -35,6 +35,23 @@ pub(crate) struct Headers {
     pub(crate) l4_at: usize,
     /// State of the layer-4 header.
     pub(crate) l4: L4,
+}
+
+/// A tunnel that begins behind a UDP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inside {
+    /// There is none.
+    Nothing,
+    /// Its header, or that of the frame in it, is not whole.
+    Malformed,
+    /// VXLAN.
+    Vxlan {
+        /// The network identifier.
+        vni: u32,
+        /// Where the frame in the tunnel begins. It ends where the packet's own ends, as it does for a
+        /// card that takes headers away and looks at no length.
+        at: usize,
+    },
 }
 
 impl Headers {
@@ -158,6 +175,26 @@ impl Headers {
         } else {
             L4::Malformed
         };
+    }
+
+    /// The tunnel in the frame that these are the headers of.
+    pub(crate) fn inside(&self, frame: &[u8]) -> Inside {
+        if self.l4 != L4::Ok || self.proto != IpProto::UDP || self.frag != Frag::No {
+            return Inside::Nothing;
+        }
+        let udp = udp::Packet::new_unchecked(&frame[self.l4_at..]);
+        if udp.dst_port() != vxlan::PORT {
+            return Inside::Nothing;
+        }
+        // Both headers must lie in the datagram, not in what pads the frame behind it.
+        let Ok(tunnel) = vxlan::Packet::new_checked(udp.payload()) else {
+            return Inside::Malformed;
+        };
+        if !tunnel.has_vni() || ethernet::Packet::new_checked(tunnel.payload()).is_err() {
+            return Inside::Malformed;
+        }
+        let at = self.l4_at + udp::HEADER_LEN + vxlan::HEADER_LEN;
+        Inside::Vxlan { vni: tunnel.vni(), at }
     }
 
     fn is_whole(&self, payload: &[u8]) -> bool {

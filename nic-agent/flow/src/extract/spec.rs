@@ -1,5 +1,6 @@
 //! Packets for the tests, as values: what they look like as bytes and as a key, computed the long way.
 
+use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
@@ -10,7 +11,7 @@ use nic_wire::{EtherType, IpProto, MacAddr, arp, ethernet, ipv4, ipv6, tcp, udp}
 use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 
-use crate::field::{Field, Frag, L3, L4};
+use crate::field::{Field, Frag, L3, L4, TUNNELLED, Tunnel};
 use crate::key::{FlowKey, mac_to_bits};
 use crate::port::PortId;
 use crate::seam::ChecksumState;
@@ -73,6 +74,8 @@ pub(crate) enum Transport {
         dst: u16,
         checksum: bool,
     },
+    /// UDP with a frame in it.
+    Vxlan(Vxlan),
     /// ICMP or ICMPv6, by the family.
     Icmp {
         kind: u8,
@@ -80,6 +83,19 @@ pub(crate) enum Transport {
         word: u32,
     },
     Other(u8),
+}
+
+/// A tunnel if `dst` is its port.
+#[derive(Debug, Clone)]
+pub(crate) struct Vxlan {
+    pub(crate) src: u16,
+    pub(crate) dst: u16,
+    pub(crate) checksum: bool,
+    pub(crate) flags: [u8; 4],
+    pub(crate) vni: u32,
+    pub(crate) reserved: u8,
+    /// The checksums in it are complete.
+    pub(crate) inner: Box<Spec>,
 }
 
 #[derive(Debug, Clone)]
@@ -258,11 +274,13 @@ impl Datagram {
         }
         let mut bytes = self.transport.header(self.payload.len());
         bytes.extend(&self.payload);
-        let (proto, at) = match self.transport {
+        let (proto, at) = match &self.transport {
             Transport::Tcp(..) => (IpProto::TCP, 16),
-            Transport::Udp { checksum: true, .. } => (IpProto::UDP, 6),
+            Transport::Udp { checksum: true, .. } | Transport::Vxlan(Vxlan { checksum: true, .. }) => {
+                (IpProto::UDP, 6)
+            }
             Transport::Icmp { .. } => (IpProto::ICMPV6, 2),
-            Transport::Udp { .. } | Transport::Other(_) => return bytes,
+            Transport::Udp { .. } | Transport::Vxlan(_) | Transport::Other(_) => return bytes,
         };
         let v4 = matches!(pseudo, Pseudo::V4 { .. });
         let covered =
@@ -292,13 +310,25 @@ impl Datagram {
             key.set(Field::L4, L4::LaterFragment as u128);
             return;
         }
-        let (src, dst) = match self.transport {
+        let (src, dst) = match &self.transport {
             Transport::Tcp(repr, _) => {
                 key.set(Field::TcpFlags, (repr.flags.0 & 0xff).into());
                 (repr.src_port, repr.dst_port)
             }
-            Transport::Udp { src, dst, .. } => (src, dst),
-            Transport::Icmp { kind, code, .. } => (kind.into(), code.into()),
+            Transport::Udp { src, dst, .. } => {
+                // What is generated for this port is no tunnel: see `datagram`.
+                if *dst == 4789 && frag == Frag::No {
+                    key.set(Field::Tunnel, Tunnel::Malformed as u128);
+                }
+                (*src, *dst)
+            }
+            Transport::Vxlan(tunnel) => {
+                if tunnel.dst == 4789 && frag == Frag::No {
+                    tunnel.key(key);
+                }
+                (tunnel.src, tunnel.dst)
+            }
+            Transport::Icmp { kind, code, .. } => ((*kind).into(), (*code).into()),
             Transport::Other(_) => return,
         };
         key.set(Field::L4, L4::Ok as u128);
@@ -307,11 +337,26 @@ impl Datagram {
     }
 }
 
+impl Vxlan {
+    fn key(&self, key: &mut FlowKey) {
+        if self.flags[0] & 0x08 == 0 {
+            key.set(Field::Tunnel, Tunnel::Malformed as u128);
+            return;
+        }
+        key.set(Field::Tunnel, Tunnel::Vxlan as u128);
+        key.set(Field::Vni, self.vni.into());
+        let inner = self.inner.key(PortId::from_bits(0));
+        for &(plain, tunnelled) in TUNNELLED {
+            key.set(tunnelled, inner.get(plain));
+        }
+    }
+}
+
 impl Transport {
     fn proto(&self, icmp: IpProto) -> IpProto {
         match *self {
             Transport::Tcp(..) => IpProto::TCP,
-            Transport::Udp { .. } => IpProto::UDP,
+            Transport::Udp { .. } | Transport::Vxlan(_) => IpProto::UDP,
             Transport::Icmp { .. } => icmp,
             Transport::Other(proto) => IpProto(proto),
         }
@@ -332,6 +377,15 @@ impl Transport {
                 let mut bytes = vec![0; udp::HEADER_LEN];
                 udp::Repr { src_port: *src, dst_port: *dst, payload_len: payload_len as u16 }
                     .emit(&mut udp::Packet::new_unchecked(&mut bytes));
+                bytes
+            }
+            Transport::Vxlan(Vxlan { src, dst, flags, vni, reserved, inner, .. }) => {
+                let mut payload = flags.to_vec();
+                payload.extend((vni << 8 | u32::from(*reserved)).to_be_bytes());
+                payload.extend(inner.bytes(ChecksumState::Complete));
+                let mut bytes = Transport::Udp { src: *src, dst: *dst, checksum: false }
+                    .header(payload.len() + payload_len);
+                bytes.extend(payload);
                 bytes
             }
             Transport::Icmp { kind, code, word } => {
@@ -360,7 +414,7 @@ fn transport() -> impl Strategy<Value = Transport> {
     let kind = any::<u8>().prop_filter("no neighbour message", |kind| !matches!(kind, 135 | 136));
     prop_oneof![
         tcp,
-        (any::<u16>(), any::<u16>(), prop::bool::weighted(0.8))
+        (any::<u16>(), prop_oneof![9 => any::<u16>(), 1 => Just(4789)], prop::bool::weighted(0.8))
             .prop_map(|(src, dst, checksum)| Transport::Udp { src, dst, checksum }),
         (kind, any::<u8>(), any::<u32>()).prop_map(|(kind, code, word)| Transport::Icmp { kind, code, word }),
         prop::sample::select(vec![2u8, 47, 50, 59, 132]).prop_map(Transport::Other),
@@ -373,10 +427,11 @@ fn datagram() -> impl Strategy<Value = Datagram> {
         1 => (0usize..40).prop_map(|cut| Some(Fragment::First(cut))),
         1 => (1u16..0x2000, any::<bool>()).prop_map(|(at, more)| Some(Fragment::Later(at << 3, more))),
     ];
-    (transport(), vec_of(any::<u8>(), 0..50), fragment).prop_map(|(transport, payload, fragment)| Datagram {
-        transport,
-        payload,
-        fragment,
+    (transport(), vec_of(any::<u8>(), 0..50), fragment).prop_map(|(transport, mut payload, fragment)| {
+        if let (Transport::Udp { dst: 4789, .. }, Some(flags)) = (&transport, payload.first_mut()) {
+            *flags &= !0x08;
+        }
+        Datagram { transport, payload, fragment }
     })
 }
 
@@ -427,10 +482,41 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
-/// Packets with up to `max_tags` tags.
-pub(crate) fn specs(max_tags: usize) -> impl Strategy<Value = Spec> {
+/// Packets without a tunnel.
+fn plain(max_tags: usize) -> impl Strategy<Value = Spec> {
     let tag = (prop::sample::select(vec![0x8100u16, 0x88a8]), any::<u16>());
     (any::<[u8; 6]>(), any::<[u8; 6]>(), vec_of(tag, 0..=max_tags), body(), 0usize..12).prop_map(
         |(dst, src, tags, body, padding)| Spec { dst: MacAddr(dst), src: MacAddr(src), tags, body, padding },
     )
+}
+
+/// Puts a tunnel into a packet, if that is an IP packet.
+fn tunnel((mut outer, tunnel): (Spec, Vxlan)) -> Spec {
+    if let Body::V4(_, datagram) | Body::V6(_, datagram) = &mut outer.body {
+        datagram.payload.clear();
+        datagram.transport = Transport::Vxlan(tunnel);
+    }
+    outer
+}
+
+fn vxlan(inner: BoxedStrategy<Spec>) -> impl Strategy<Value = Vxlan> {
+    let valid = prop::bool::weighted(0.9);
+    (any::<u16>(), any::<bool>(), any::<[u8; 4]>(), valid, any::<u32>(), inner).prop_map(
+        |(src, checksum, mut flags, valid, word, inner)| {
+            flags[0] = flags[0] & !0x08 | if valid { 0x08 } else { 0 };
+            let (vni, reserved) = (word >> 8, word as u8);
+            Vxlan { src, dst: 4789, checksum, flags, vni, reserved, inner: Box::new(inner) }
+        },
+    )
+}
+
+/// Packets with up to `max_tags` tags, some with a tunnel and some with a tunnel in that.
+pub(crate) fn specs(max_tags: usize) -> impl Strategy<Value = Spec> {
+    let within = move |inner: BoxedStrategy<Spec>| (plain(max_tags), vxlan(inner)).prop_map(tunnel);
+    let once = within(plain(max_tags).boxed()).boxed();
+    prop_oneof![
+        5 => plain(max_tags),
+        4 => once.clone(),
+        1 => within(once),
+    ]
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::extract::spec::specs;
-use crate::field::Frag;
+use crate::field::{Frag, TUNNELLED};
 use crate::seam::ChecksumState;
 
 mod golden;
@@ -152,6 +152,47 @@ fn an_arp_message_of_another_kind_is_malformed() {
     assert_eq!(extract(&bytes[..41], port()).l3(), L3::Malformed);
 }
 
+/// A VXLAN header with VNI 7 in UDP, in front of `inner`.
+fn vxlan(udp_length: u16, flags: u8, inner: &[u8]) -> Vec<u8> {
+    let mut bytes = hex("c000 12b5 0000 0000 00000000 000007ff");
+    bytes[4..6].copy_from_slice(&udp_length.to_be_bytes());
+    bytes[8] = flags;
+    bytes.extend(inner);
+    bytes
+}
+
+#[test]
+fn a_tunnel_is_whole_or_malformed() {
+    let inner = frame(0x88cc, &[]);
+    let status = |flags_and_offset, udp: &[u8]| {
+        let key = extract(&v4(5, 17, flags_and_offset, udp), port());
+        (key.tunnel(), key.get(Field::Vni))
+    };
+    assert_eq!(status(0, &vxlan(30, 0x08, &inner)), (Tunnel::Vxlan, 7));
+    assert_eq!(status(0, &vxlan(30, 0xff, &inner)), (Tunnel::Vxlan, 7), "reserved flags");
+    assert_eq!(status(0, &vxlan(30, 0xf7, &inner)), (Tunnel::Malformed, 0), "no valid VNI");
+    assert_eq!(status(0, &vxlan(29, 0x08, &inner)), (Tunnel::Malformed, 0), "behind the datagram");
+    assert_eq!(status(0, &vxlan(29, 0x08, &inner[..13])), (Tunnel::Malformed, 0), "cut");
+    assert_eq!(status(0, &vxlan(15, 0x08, &inner)), (Tunnel::Malformed, 0), "no VXLAN header");
+    assert_eq!(status(0, &vxlan(8, 0x08, &[])), (Tunnel::Malformed, 0), "empty datagram");
+    assert_eq!(status(0, &vxlan(31, 0x08, &inner)), (Tunnel::None, 0), "malformed UDP");
+    assert_eq!(status(0x2000, &vxlan(30, 0x08, &inner)), (Tunnel::None, 0), "first fragment");
+    assert_eq!(status(0x0003, &vxlan(30, 0x08, &inner)), (Tunnel::None, 0), "later fragment");
+    let mut reply = vxlan(30, 0x08, &inner);
+    reply.swap(0, 2);
+    reply.swap(1, 3);
+    assert_eq!(status(0, &reply), (Tunnel::None, 0), "from the port, not to it");
+}
+
+#[test]
+fn the_frame_in_a_tunnel_reaches_to_the_end_of_the_packet() {
+    let mut bytes = v4(5, 17, 0, &vxlan(30, 0x08, &frame(0x0800, &[])));
+    bytes.extend([9; 6]);
+    let inner = tunnelled(&bytes).unwrap();
+    assert_eq!((inner.len(), inner[19]), (20, 9));
+    assert_eq!(tunnelled(inner), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -197,6 +238,29 @@ proptest! {
             for field in [Field::L4Src, Field::L4Dst, Field::TcpFlags] {
                 prop_assert_eq!(key.get(field), 0, "{}", field);
             }
+        }
+        for &(plain, tunnelled) in TUNNELLED {
+            let behind = plain.prerequisites().contains(&Field::L3);
+            let absent = key.tunnel() != Tunnel::Vxlan
+                || behind && L3::from_bits(key.get(Field::TunL3)) != L3::Ok;
+            prop_assert!(!absent || key.get(tunnelled) == 0, "{}", tunnelled);
+        }
+        prop_assert!(key.tunnel() == Tunnel::None || key.get(Field::L4Dst) == 4789);
+    }
+
+    #[test]
+    fn the_frame_in_a_tunnel_is_as_if_it_had_come_alone(spec in specs(2)) {
+        let bytes = spec.bytes(ChecksumState::Complete);
+        let key = extract(&bytes, port());
+        match tunnelled(&bytes) {
+            Some(inner) => {
+                let alone = extract(inner, port());
+                prop_assert_eq!(key.tunnel(), Tunnel::Vxlan);
+                for &(plain, tunnelled) in TUNNELLED {
+                    prop_assert_eq!(key.get(tunnelled), alone.get(plain), "{}", tunnelled);
+                }
+            }
+            None => prop_assert_ne!(key.tunnel(), Tunnel::Vxlan),
         }
     }
 

@@ -1,11 +1,10 @@
 //! Keys, matches and actions.
 
-use std::net::IpAddr;
-
+use nic_flow::action::{Flood, VxlanEncap};
 use nic_flow::{Action, ActionList, Field, FlowKey, MAX_ACTIONS, Match};
 use nic_proto::datapath::v1 as pb;
 
-use super::{Bad, Problem, mac, port};
+use super::{Bad, Problem, ip, ip_octets, mac, port, within};
 
 /// The field's width in octets.
 const fn width(field: Field) -> usize {
@@ -89,13 +88,6 @@ fn read_key(fields: &[pb::FieldValue]) -> Result<FlowKey, Bad> {
     Ok(key)
 }
 
-fn ip_octets(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
-}
-
 /// Actions, in order.
 pub fn actions_to(actions: &[Action]) -> Vec<pb::Action> {
     actions.iter().map(|action| pb::Action { kind: Some(action_to(action)) }).collect()
@@ -118,6 +110,23 @@ fn action_to(action: &Action) -> pb::action::Kind {
         Action::DecIpTtl => Kind::DecIpTtl(pb::DecIpTtl {}),
         Action::SetL4Src(port) => Kind::SetL4Src(port.into()),
         Action::SetL4Dst(port) => Kind::SetL4Dst(port.into()),
+        Action::SetIpEcn(ecn) => Kind::SetIpEcn(ecn.into()),
+        Action::EncapVxlan(encap) => Kind::EncapVxlan(encap_to(&encap)),
+        Action::DecapVxlan => Kind::DecapVxlan(pb::DecapVxlan {}),
+        Action::Flood(Flood { list, from_tunnel }) => Kind::Flood(pb::Flood { list, from_tunnel }),
+    }
+}
+
+fn encap_to(encap: &VxlanEncap) -> pb::EncapVxlan {
+    pb::EncapVxlan {
+        eth_dst: encap.eth_dst.octets().to_vec(),
+        eth_src: encap.eth_src.octets().to_vec(),
+        vlan_tci: encap.vlan.map(u32::from),
+        src: ip_octets(encap.src),
+        dst: ip_octets(encap.dst),
+        tos: encap.tos.into(),
+        ttl: encap.ttl.into(),
+        vni: encap.vni,
     }
 }
 
@@ -138,31 +147,45 @@ pub(super) fn read_actions(actions: &[pb::Action]) -> Result<ActionList, Bad> {
 
 fn read_action(kind: &pb::action::Kind) -> Result<Action, Bad> {
     use pb::action::Kind;
-    fn small<T: TryFrom<u32>>(name: &'static str, value: u32, max: u32) -> Result<T, Bad> {
-        let range = || Bad::new(name, Problem::Range);
-        if value > max { Err(range()) } else { T::try_from(value).map_err(|_| range()) }
-    }
-    let ip = |name, octets: &[u8]| match octets.len() {
-        4 => <[u8; 4]>::try_from(octets).map(IpAddr::from).map_err(|_| Bad::new(name, Problem::Range)),
-        _ => <[u8; 16]>::try_from(octets).map(IpAddr::from).map_err(|_| Bad::new(name, Problem::Range)),
-    };
     Ok(match kind {
         Kind::Output(bits) => Action::Output(port("output", *bits)?),
         Kind::PushVlan(tag) => Action::PushVlan {
-            tpid: small("push_vlan.tpid", tag.tpid, 0xffff)?,
-            tci: small("push_vlan.tci", tag.tci, 0xffff)?,
+            tpid: within("push_vlan.tpid", tag.tpid, 0..=0xffff)?,
+            tci: within("push_vlan.tci", tag.tci, 0..=0xffff)?,
         },
         Kind::PopVlan(_) => Action::PopVlan,
-        Kind::SetVlanVid(vid) => Action::SetVlanVid(small("set_vlan_vid", *vid, 0xfff)?),
-        Kind::SetVlanPcp(pcp) => Action::SetVlanPcp(small("set_vlan_pcp", *pcp, 7)?),
+        Kind::SetVlanVid(vid) => Action::SetVlanVid(within("set_vlan_vid", *vid, 0..=0xfff)?),
+        Kind::SetVlanPcp(pcp) => Action::SetVlanPcp(within("set_vlan_pcp", *pcp, 0..=7)?),
         Kind::SetEthSrc(octets) => Action::SetEthSrc(mac("set_eth_src", octets)?),
         Kind::SetEthDst(octets) => Action::SetEthDst(mac("set_eth_dst", octets)?),
         Kind::SetIpSrc(octets) => Action::SetIpSrc(ip("set_ip_src", octets)?),
         Kind::SetIpDst(octets) => Action::SetIpDst(ip("set_ip_dst", octets)?),
-        Kind::SetIpDscp(dscp) => Action::SetIpDscp(small("set_ip_dscp", *dscp, 63)?),
-        Kind::SetIpTtl(ttl) => Action::SetIpTtl(small("set_ip_ttl", *ttl, 255)?),
+        Kind::SetIpDscp(dscp) => Action::SetIpDscp(within("set_ip_dscp", *dscp, 0..=63)?),
+        Kind::SetIpTtl(ttl) => Action::SetIpTtl(within("set_ip_ttl", *ttl, 0..=255)?),
         Kind::DecIpTtl(_) => Action::DecIpTtl,
-        Kind::SetL4Src(value) => Action::SetL4Src(small("set_l4_src", *value, 0xffff)?),
-        Kind::SetL4Dst(value) => Action::SetL4Dst(small("set_l4_dst", *value, 0xffff)?),
+        Kind::SetL4Src(value) => Action::SetL4Src(within("set_l4_src", *value, 0..=0xffff)?),
+        Kind::SetL4Dst(value) => Action::SetL4Dst(within("set_l4_dst", *value, 0..=0xffff)?),
+        Kind::SetIpEcn(ecn) => Action::SetIpEcn(within("set_ip_ecn", *ecn, 0..=3)?),
+        Kind::EncapVxlan(encap) => Action::EncapVxlan(read_encap(encap)?),
+        Kind::DecapVxlan(_) => Action::DecapVxlan,
+        Kind::Flood(flood) => Action::Flood(Flood { list: flood.list, from_tunnel: flood.from_tunnel }),
+    })
+}
+
+fn read_encap(encap: &pb::EncapVxlan) -> Result<VxlanEncap, Bad> {
+    let (src, dst) = (ip("encap_vxlan.src", &encap.src)?, ip("encap_vxlan.dst", &encap.dst)?);
+    if src.is_ipv4() != dst.is_ipv4() {
+        return Err(Bad::new("encap_vxlan.src", Problem::Network));
+    }
+    let vlan = encap.vlan_tci.map(|tci| within("encap_vxlan.vlan_tci", tci, 0..=0xffff)).transpose()?;
+    Ok(VxlanEncap {
+        eth_dst: mac("encap_vxlan.eth_dst", &encap.eth_dst)?,
+        eth_src: mac("encap_vxlan.eth_src", &encap.eth_src)?,
+        vlan,
+        src,
+        dst,
+        tos: within("encap_vxlan.tos", encap.tos, 0..=255)?,
+        ttl: within("encap_vxlan.ttl", encap.ttl, 0..=255)?,
+        vni: within("encap_vxlan.vni", encap.vni, 0..=0xff_ffff)?,
     })
 }

@@ -7,11 +7,12 @@ use nic_flow::{Counters, Field, FlowMask, Match, PortId, Shape};
 use nic_policy::stats::{PortStats, StageStats, Stats};
 use nic_policy::{
     Capability, CapabilityTable, Device, DropReason, FlowView, Offload, Revision, SoftwareReason, Stage,
-    Step, Trace, Verdict,
+    Step, Trace, TraceReport, Verdict,
 };
 use nic_proto::datapath::v1 as pb;
 
 use super::flow::{actions_to, key_to, match_to, read_actions, read_match};
+use super::learned::nanos;
 use super::{Bad, ObjectError, Problem, key_from, mac, object_ref_from, object_ref_to, port};
 
 fn named<T>(field: &'static str, name: &str, find: fn(&str) -> Option<T>) -> Result<T, Bad> {
@@ -174,10 +175,6 @@ fn drop_from(name: &str) -> Result<Option<DropReason>, Bad> {
     if name.is_empty() { Ok(None) } else { named("drop_reason", name, DropReason::from_name).map(Some) }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// A flow.
 pub fn flow_to(flow: &FlowView) -> pb::Flow {
     pb::Flow {
@@ -214,13 +211,24 @@ pub fn flow_from(flow: &pb::Flow) -> Result<FlowView, ObjectError> {
     read().map_err(|bad| bad.in_object("flow"))
 }
 
-/// A trace and the revision that it was made by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceReport {
-    /// The revision in force.
-    pub revision: Revision,
-    /// The way of the packet.
-    pub trace: Trace,
+fn verdict_to(verdict: Verdict) -> pb::Verdict {
+    match verdict {
+        Verdict::Pass => pb::Verdict::Pass,
+        Verdict::Drop(_) => pb::Verdict::Drop,
+        Verdict::Local => pb::Verdict::Local,
+        Verdict::Wait => pb::Verdict::Wait,
+    }
+}
+
+fn verdict_from(verdict: pb::Verdict, drop_reason: &str) -> Result<Verdict, Bad> {
+    match (verdict, drop_from(drop_reason)?) {
+        (pb::Verdict::Unspecified | pb::Verdict::Drop, Some(reason)) => Ok(Verdict::Drop(reason)),
+        (pb::Verdict::Unspecified | pb::Verdict::Pass, None) => Ok(Verdict::Pass),
+        (pb::Verdict::Local, None) => Ok(Verdict::Local),
+        (pb::Verdict::Wait, None) => Ok(Verdict::Wait),
+        (pb::Verdict::Drop, None) => Err(Bad::new("drop_reason", Problem::Missing)),
+        (_, Some(reason)) => Err(Bad::new("drop_reason", Problem::Misplaced(reason.name()))),
+    }
 }
 
 /// A trace.
@@ -237,18 +245,17 @@ pub fn trace_to(report: &TraceReport) -> pb::TraceResponse {
                 stage: step.stage.name().to_owned(),
                 objects: step.objects.iter().copied().map(object_ref_to).collect(),
                 read: seen(&step.read),
-                drop_reason: match step.verdict {
-                    Verdict::Pass => String::new(),
-                    Verdict::Drop(reason) => reason.name().to_owned(),
-                },
+                drop_reason: drop_to(step.verdict.dropped()),
+                verdict: verdict_to(step.verdict).into(),
             })
             .collect(),
         actions: actions_to(&trace.actions),
-        drop_reason: drop_to(trace.dropped),
+        drop_reason: drop_to(trace.dropped()),
         read: seen(&trace.read),
         megaflow: seen(&trace.shape.mask()),
         shape: trace.shape.name().to_owned(),
         offload: Some(offload_to(trace.offload)),
+        verdict: verdict_to(trace.verdict).into(),
     }
 }
 
@@ -263,7 +270,7 @@ pub fn trace_from(response: &pb::TraceResponse) -> Result<TraceReport, ObjectErr
                 stage: named("stage", &step.stage, Stage::from_name)?,
                 objects,
                 read: *read_match(&step.read)?.mask(),
-                verdict: drop_from(&step.drop_reason)?.map_or(Verdict::Pass, Verdict::Drop),
+                verdict: verdict_from(step.verdict(), &step.drop_reason)?,
             })
         };
         steps.push(read().map_err(|bad| bad.in_object("trace step"))?);
@@ -276,7 +283,7 @@ pub fn trace_from(response: &pb::TraceResponse) -> Result<TraceReport, ObjectErr
             read: *read_match(&response.read)?.mask(),
             shape: named("shape", &response.shape, Shape::from_name)?,
             offload: offload_from(response.offload.as_ref())?,
-            dropped: drop_from(&response.drop_reason)?,
+            verdict: verdict_from(response.verdict(), &response.drop_reason)?,
         })
     };
     let trace = read().map_err(|bad| bad.in_object("trace"))?;
@@ -304,6 +311,7 @@ pub fn stats_to(stats: &Stats) -> pb::GetStatsResponse {
         stage: stage.name().to_owned(),
         passed: counts.passed,
         dropped: counts.dropped,
+        held: counts.held,
     };
     pb::GetStatsResponse {
         ports: stats.ports.iter().map(port).collect(),
@@ -315,6 +323,14 @@ pub fn stats_to(stats: &Stats) -> pb::GetStatsResponse {
         rules_refused: stats.rules_refused,
         revalidated: stats.revalidated,
         cache_full: stats.cache_full,
+        fdb_entries: stats.fdb_entries,
+        fdb_learned: stats.fdb_learned,
+        fdb_moved: stats.fdb_moved,
+        fdb_aged: stats.fdb_aged,
+        fdb_refused: stats.fdb_refused,
+        flooded: stats.flooded,
+        answered: stats.answered,
+        solicited: stats.solicited,
     }
 }
 
@@ -341,7 +357,8 @@ pub fn stats_from(response: &pb::GetStatsResponse) -> Result<Stats, ObjectError>
     for message in &response.stages {
         let stage = named("stages.stage", &message.stage, Stage::from_name)
             .map_err(|bad| bad.in_object("statistics"))?;
-        stages[stage.index()] = StageStats { passed: message.passed, dropped: message.dropped };
+        stages[stage.index()] =
+            StageStats { passed: message.passed, dropped: message.dropped, held: message.held };
     }
     Ok(Stats {
         ports: response
@@ -358,5 +375,13 @@ pub fn stats_from(response: &pb::GetStatsResponse) -> Result<Stats, ObjectError>
         rules_refused: response.rules_refused,
         revalidated: response.revalidated,
         cache_full: response.cache_full,
+        fdb_entries: response.fdb_entries,
+        fdb_learned: response.fdb_learned,
+        fdb_moved: response.fdb_moved,
+        fdb_aged: response.fdb_aged,
+        fdb_refused: response.fdb_refused,
+        flooded: response.flooded,
+        answered: response.answered,
+        solicited: response.solicited,
     })
 }

@@ -316,5 +316,9 @@ fn modify_text(action: &Action) -> String {
         Action::DecIpTtl => "dec_ttl".to_owned(),
         Action::SetL4Src(port) => format!("mod_tp_src:{port}"),
         Action::SetL4Dst(port) => format!("mod_tp_dst:{port}"),
+        // The parser makes none of these: they are how bridges forward.
+        Action::SetIpEcn(_) | Action::EncapVxlan(_) | Action::DecapVxlan | Action::Flood(_) => {
+            action.to_string()
+        }
     }
 }

@@ -1,11 +1,16 @@
-use std::collections::BTreeMap;
-
-use proptest::prelude::*;
-
 use super::*;
+use crate::bridge::{BridgeFields, BridgeSpec};
+use crate::fdb_entry::{FdbEntryFields, FdbEntrySpec};
+use crate::flow_rule::FlowRuleSpec;
 use crate::name::ResourceId;
-use crate::port::{PortFields, PortSpec};
+use crate::port::{PortFields, PortSpec, TrunkFields};
 use crate::resource::Spec;
+use crate::tunnel_peer::{TunnelPeerFields, TunnelPeerSpec};
+use crate::vtep::{VtepFields, VtepSpec};
+
+mod oracle;
+mod overlay;
+mod scale;
 
 fn id(text: &str) -> ResourceId {
     text.parse().expect("a valid id")
@@ -15,15 +20,39 @@ fn set(text: &str) -> ApplySet {
     text.parse().expect("a valid set")
 }
 
-fn port(id_text: &str, device: &str) -> Desired {
-    let fields = PortFields { device, enabled: true, mtu: 0, mac_addresses: &[], anti_spoof: false };
-    let spec = Spec::Port(PortSpec::parse(&fields).expect("a valid port"));
+fn desired(id_text: &str, spec: Spec) -> Desired {
     Desired { id: id(id_text), spec, etag: None }
 }
 
+fn port_with(id_text: &str, fields: &PortFields<'_>) -> Desired {
+    desired(id_text, Spec::Port(PortSpec::parse(fields).expect("a valid port")))
+}
+
+fn port(id_text: &str, device: &str) -> Desired {
+    port_with(id_text, &PortFields { device, ..PortFields::default() })
+}
+
 fn rule(id_text: &str, flow: &str) -> Desired {
-    let spec = Spec::FlowRule(FlowRuleSpec::parse(flow, None).expect("a valid flow"));
-    Desired { id: id(id_text), spec, etag: None }
+    desired(id_text, Spec::FlowRule(FlowRuleSpec::parse(flow, None).expect("a valid flow")))
+}
+
+fn bridge(id_text: &str, vtep: &str, vni: u32) -> Desired {
+    let fields = BridgeFields { vtep, vni, ..BridgeFields::default() };
+    desired(id_text, Spec::Bridge(BridgeSpec::parse(&fields).expect("a valid bridge")))
+}
+
+fn vtep(id_text: &str, fields: &VtepFields<'_>) -> Desired {
+    desired(id_text, Spec::Vtep(VtepSpec::parse(fields).expect("a valid vtep")))
+}
+
+fn peer(id_text: &str, vtep: &str, address: &str, bridges: &[&str]) -> Desired {
+    let bridges: Vec<String> = bridges.iter().map(|bridge| format!("bridges/{bridge}")).collect();
+    let fields = TunnelPeerFields { vtep, address, bridges: &bridges, ..TunnelPeerFields::default() };
+    desired(id_text, Spec::TunnelPeer(TunnelPeerSpec::parse(&fields).expect("a valid peer")))
+}
+
+fn entry(id_text: &str, fields: &FdbEntryFields<'_>) -> Desired {
+    desired(id_text, Spec::FdbEntry(FdbEntrySpec::parse(fields).expect("a valid entry")))
 }
 
 fn step(state: &State, operation: Operation) -> Result<Outcome, Rejection> {
@@ -63,7 +92,9 @@ fn lab() -> State {
 fn references_resolve_at_the_end_of_the_transaction() {
     let state = lab();
     assert_eq!(state.revision(), Revision(1));
-    assert_eq!(state.referrers(&id("pf0")).map(ResourceId::as_str).collect::<Vec<_>>(), ["in", "out"]);
+    let name = Kind::Port.name(id("pf0"));
+    let referrers: Vec<String> = state.referrers(&name).map(ToString::to_string).collect();
+    assert_eq!(referrers, ["flowRules/in", "flowRules/out"]);
     let lonely = apply("lab", vec![port("vm2", "pf0vf1"), rule("lonely", "in_port=vm3,actions=vm4")]);
     let missing =
         |text| ("resources[1].spec.flow".to_owned(), Reason::NoReference(Kind::Port.name(id(text))));
@@ -206,180 +237,4 @@ fn rules_of_equal_priority_that_overlap_know_who_wins() {
     assert_eq!(overlap("wide"), Some(("one".to_owned(), true)));
     assert_eq!(overlap("higher"), None);
     assert_eq!(overlap("elsewhere"), None);
-}
-
-/// Few ids and devices, so that transactions collide.
-fn desired() -> impl Strategy<Value = Desired> {
-    let ports = prop::sample::select(vec!["a", "b", "c"]);
-    let devices = prop::sample::select(vec!["p0", "pf0vf0", "pf0vf1", "pf0vf2"]);
-    let flows =
-        (ports.clone(), ports.clone(), 0u8..2, prop::bool::ANY).prop_map(|(from, to, n, any)| match any {
-            true => format!("priority={n},actions=output:{to}"),
-            false => format!("priority={n},in_port={from},actions=output:{to}"),
-        });
-    let etag = prop_oneof![9 => Just(None), 1 => Just(Some("1.1".to_owned()))];
-    let resource = prop_oneof![
-        (ports, devices).prop_map(|(id, device)| port(id, device)),
-        (prop::sample::select(vec!["r", "s", "t", "u"]), flows).prop_map(|(id, flow)| rule(id, &flow)),
-    ];
-    (resource, etag).prop_map(|(desired, etag)| Desired { etag, ..desired })
-}
-
-fn operation() -> impl Strategy<Value = Operation> {
-    let sets = prop::sample::select(vec!["x", "y"]);
-    let flags = (prop::bool::weighted(0.3), prop::bool::ANY);
-    let apply = (sets, prop::collection::vec(desired(), 0..6), flags).prop_map(
-        |(name, resources, (prune, take_over))| {
-            Operation::Apply(Apply { set: set(name), resources, prune, take_over })
-        },
-    );
-    prop_oneof![
-        2 => desired().prop_map(Operation::Create),
-        2 => desired().prop_map(Operation::Update),
-        2 => desired().prop_map(|desired| Operation::Delete { name: desired.name(), etag: desired.etag }),
-        4 => apply,
-    ]
-}
-
-/// The state as a plain map, changed without any index.
-#[derive(Debug, Clone, Default)]
-struct Oracle {
-    resources: BTreeMap<Name, (Spec, Option<ApplySet>, String)>,
-}
-
-impl Oracle {
-    /// What the operation leads to; `None` if it is to be refused.
-    fn step(&self, operation: &Operation) -> Option<BTreeMap<Name, (Spec, Option<ApplySet>)>> {
-        let mut next: BTreeMap<_, _> = self
-            .resources
-            .iter()
-            .map(|(name, (spec, set, _))| (name.clone(), (spec.clone(), set.clone())))
-            .collect();
-        let etag_fits = |name: &Name, etag: &Option<String>| match (etag, self.resources.get(name)) {
-            (None, _) => true,
-            (Some(etag), Some((_, _, current))) => etag == current,
-            (Some(_), None) => false,
-        };
-        match operation {
-            Operation::Create(desired) => {
-                if next.insert(desired.name(), (desired.spec.clone(), None)).is_some() {
-                    return None;
-                }
-            }
-            Operation::Update(desired) => {
-                let entry = next.get_mut(&desired.name())?;
-                entry.0 = desired.spec.clone();
-                if !etag_fits(&desired.name(), &desired.etag) {
-                    return None;
-                }
-            }
-            Operation::Delete { name, etag } => {
-                next.remove(name)?;
-                if !etag_fits(name, etag) {
-                    return None;
-                }
-            }
-            Operation::Apply(apply) => {
-                let names: BTreeSet<Name> = apply.resources.iter().map(Desired::name).collect();
-                if names.len() < apply.resources.len() {
-                    return None;
-                }
-                if apply.prune {
-                    next.retain(|name, (_, set)| *set != Some(apply.set.clone()) || names.contains(name));
-                }
-                for desired in &apply.resources {
-                    let before = next.insert(desired.name(), (desired.spec.clone(), Some(apply.set.clone())));
-                    let foreign = before.and_then(|(_, set)| set).is_some_and(|set| set != apply.set);
-                    if (foreign && !apply.take_over) || !etag_fits(&desired.name(), &desired.etag) {
-                        return None;
-                    }
-                }
-            }
-        }
-        let mut devices = BTreeSet::new();
-        let whole = next.values().all(|(spec, _)| match spec {
-            Spec::Port(port) => devices.insert(port.device()),
-            Spec::FlowRule(rule) => {
-                let references = rule.flow().references();
-                references.into_iter().all(|port| next.contains_key(&Kind::Port.name(port.clone())))
-            }
-        });
-        whole.then_some(next)
-    }
-
-    fn take(state: &State) -> Oracle {
-        let ports = state.ports_after(None).cloned().map(Resource::Port);
-        let rules = state.flow_rules_after(None).cloned().map(Resource::FlowRule);
-        let entry = |resource: Resource| {
-            let spec = match &resource {
-                Resource::Port(port) => Spec::Port(port.spec.clone()),
-                Resource::FlowRule(rule) => Spec::FlowRule(rule.spec.clone()),
-            };
-            (resource.name(), (spec, resource.meta().apply_set.clone(), resource.meta().etag()))
-        };
-        Oracle { resources: ports.chain(rules).map(entry).collect() }
-    }
-}
-
-/// Every index says what a search through all resources says.
-fn check_indexes(state: &State) -> Result<(), TestCaseError> {
-    let rules: Vec<_> = state.flow_rules_after(None).collect();
-    for port in state.ports_after(None) {
-        let referrers: Vec<_> = state.referrers(&port.id).cloned().collect();
-        let found = rules.iter().filter(|rule| rule.spec.flow().references().contains(&&port.id));
-        prop_assert_eq!(referrers, found.map(|rule| rule.id.clone()).collect::<Vec<_>>());
-        prop_assert_eq!(state.port_of_device(port.spec.device()), Some(port));
-    }
-    for rule in &rules {
-        prop_assert_eq!(state.flow_rule_of_policy(rule.policy_id()), Some(*rule));
-        let own = state.policy(rule).expect("references resolve");
-        let overlaps = rules.iter().filter_map(|other| state.policy(other)).filter(|other| {
-            other.id != own.id && other.priority == own.priority && other.matches.overlaps(&own.matches)
-        });
-        let wins: Vec<bool> = overlaps.map(|other| other.rank() > own.rank()).collect();
-        let expected = (!wins.is_empty()).then(|| wins.contains(&true));
-        prop_assert_eq!(state.overlap(rule).map(|overlap| overlap.other_wins), expected);
-    }
-    for name in ["x", "y"] {
-        let set = set(name);
-        let resources = Oracle::take(state).resources;
-        let found = resources.into_iter().filter(|(_, (_, owner, _))| *owner == Some(set.clone()));
-        let members: Vec<Name> = state.members(&set).cloned().collect();
-        prop_assert_eq!(members, found.map(|(name, _)| name).collect::<Vec<_>>());
-    }
-    Ok(())
-}
-
-proptest! {
-    #[test]
-    fn any_sequence_of_transactions_does_what_a_plain_map_does(operations in prop::collection::vec(operation(), 1..24)) {
-        let mut state = State::default();
-        let mut uids = BTreeSet::new();
-        for operation in operations {
-            let expected = Oracle::take(&state).step(&operation);
-            let outcome = match step(&state, operation.clone()) {
-                Err(rejection) => {
-                    prop_assert!(expected.is_none(), "refused for {}: {:?}", rejection, operation);
-                    prop_assert!(!rejection.violations.is_empty());
-                    continue;
-                }
-                Ok(outcome) => outcome,
-            };
-            let Some(expected) = expected else {
-                return Err(TestCaseError::fail(format!("accepted: {operation:?}")));
-            };
-            let found = Oracle::take(&outcome.state).resources;
-            prop_assert_eq!(found.into_iter().map(|(n, (spec, set, _))| (n, (spec, set))).collect::<BTreeMap<_, _>>(), expected);
-            for change in outcome.changes.iter().filter(|change| change.action() == Action::Create) {
-                let resource = change.after.as_ref().expect("created");
-                prop_assert!(uids.insert(resource.meta().uid), "a uid was handed out twice");
-            }
-            check_indexes(&outcome.state)?;
-            state = outcome.state;
-        }
-        let ports = state.ports_after(None).cloned().map(Resource::Port);
-        let rules = state.flow_rules_after(None).cloned().map(Resource::FlowRule);
-        let restored = State::restore(state.revision(), state.last_uid(), rules.chain(ports));
-        check_indexes(&restored)?;
-    }
 }

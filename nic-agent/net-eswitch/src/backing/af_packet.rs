@@ -14,7 +14,7 @@ use std::{io, mem, ptr};
 
 use nic_flow::seam::PacketBuf;
 
-use super::{BackingCounters, MAX_BATCH, MAX_PIECES, Piece, SendError};
+use super::{BackingCounters, MAX_BATCH, MAX_PIECES, Piece, SendError, interface};
 use crate::frame::{Frame, MAX_FRAME, Pool};
 use crate::segment::{self, Cut, Kind, Offload};
 
@@ -56,12 +56,8 @@ pub(crate) struct AfPacket {
 
 impl AfPacket {
     pub(crate) fn open(name: &str) -> Result<AfPacket, OpenError> {
-        let c_name = CString::new(name)
-            .ok()
-            .filter(|_| !name.is_empty() && name.len() < libc::IFNAMSIZ)
-            .ok_or_else(|| OpenError::Name(name.into()))?;
-        // SAFETY: the name is a C string.
-        let if_index = unsafe { libc::if_nametoindex(c_name.as_ptr()) };
+        let c_name = interface::name(name).ok_or_else(|| OpenError::Name(name.into()))?;
+        let if_index = interface::index(&c_name);
         if if_index == 0 {
             return Err(OpenError::NoInterface { name: name.into(), why: io::Error::last_os_error() });
         }
@@ -105,16 +101,11 @@ impl AfPacket {
     }
 
     pub(crate) fn link_up(&self) -> bool {
-        // SAFETY: all zeroes is a value of this struct.
-        let mut request: libc::ifreq = unsafe { mem::zeroed() };
-        for (to, from) in request.ifr_name.iter_mut().zip(self.name.as_bytes()) {
-            *to = *from as libc::c_char;
-        }
-        // SAFETY: the request is an ifreq, which SIOCGIFFLAGS reads and writes.
-        let done = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCGIFFLAGS, &mut request) };
-        // SAFETY: SIOCGIFFLAGS filled the flags in, or they are zero.
-        let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
-        done == 0 && flags & libc::IFF_UP != 0 && flags & libc::IFF_RUNNING != 0
+        interface::is_up(self.socket.as_fd(), &self.name)
+    }
+
+    pub(crate) fn mtu(&self) -> Option<u32> {
+        interface::mtu(self.socket.as_fd(), &self.name)
     }
 
     pub(crate) fn receive(

@@ -2,14 +2,24 @@
 
 mod af_packet;
 mod inject;
+mod interface;
+mod memif;
+mod pcap;
+mod tap;
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-pub(crate) use af_packet::{AfPacket, OpenError, Scratch};
+use af_packet::AfPacket;
+pub(crate) use af_packet::Scratch;
 pub(crate) use inject::Inject;
+use memif::Memif;
+use pcap::Pcap;
+use tap::Tap;
 
+use crate::args::BackingSpec;
 use crate::frame::{Frame, Pool};
 
 /// One piece of a frame that is to be sent.
@@ -31,6 +41,30 @@ pub(crate) enum SendError {
     Refused,
 }
 
+/// Why something cannot stand behind a port.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("an event: {0}")]
+    Inject(io::Error),
+    #[error(transparent)]
+    AfPacket(#[from] af_packet::OpenError),
+    #[error(transparent)]
+    Tap(#[from] tap::OpenError),
+    #[error(transparent)]
+    Pcap(#[from] pcap::OpenError),
+    #[error(transparent)]
+    Memif(#[from] memif::OpenError),
+}
+
+/// Whether more frames may come from a backing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// They may, and its event tells.
+    Open,
+    /// None will, and its event means nothing any more.
+    Ended,
+}
+
 /// Frames that came from the backing and did not get into the switch, by reason, and frames that the
 /// backing did not take.
 #[derive(Debug, Default)]
@@ -47,6 +81,8 @@ pub(crate) struct BackingCounters {
     pub(crate) receive_errors: AtomicU64,
     /// Frames that the backing refused or lost when they were sent.
     pub(crate) send_refused: AtomicU64,
+    /// Frames that were to be sent and are longer than the port's MTU allows.
+    pub(crate) send_oversized: AtomicU64,
     /// Large packets that were cut into packets of the wire's size.
     pub(crate) cut: AtomicU64,
 }
@@ -66,15 +102,47 @@ pub(crate) enum Backing {
     Inject(Box<Inject>),
     /// A network interface of the kernel.
     AfPacket(AfPacket),
+    /// An interface whose other end is the kernel's network stack.
+    Tap(Tap),
+    /// Capture files.
+    Pcap(Box<Pcap>),
+    /// Memory that is shared with another process.
+    Memif(Box<Memif>),
 }
 
 impl Backing {
+    pub(crate) fn open(spec: &BackingSpec) -> Result<Backing, OpenError> {
+        Ok(match spec {
+            BackingSpec::Null => Backing::Null,
+            BackingSpec::Inject => {
+                let inject = Inject::new().map_err(|why| OpenError::Inject(why.into()))?;
+                Backing::Inject(Box::new(inject))
+            }
+            BackingSpec::AfPacket(name) => Backing::AfPacket(AfPacket::open(name)?),
+            BackingSpec::Tap(name) => Backing::Tap(Tap::open(name)?),
+            BackingSpec::Pcap { input, output } => {
+                Backing::Pcap(Box::new(Pcap::open(input.as_deref(), output.as_deref())?))
+            }
+            BackingSpec::Memif(path) => Backing::Memif(Box::new(Memif::open(path)?)),
+        })
+    }
+
+    /// The application started the port: somebody reads what no rule matches.
+    pub(crate) fn start(&self) {
+        if let Backing::Pcap(files) = self {
+            files.start();
+        }
+    }
+
     /// Readable when frames wait; `None` if none will ever come.
     pub(crate) fn event(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Backing::Null => None,
             Backing::Inject(inject) => Some(inject.event()),
             Backing::AfPacket(socket) => Some(socket.event()),
+            Backing::Tap(tap) => Some(tap.event()),
+            Backing::Pcap(files) => files.event(),
+            Backing::Memif(memif) => Some(memif.event()),
         }
     }
 
@@ -85,12 +153,16 @@ impl Backing {
         pool: &Arc<Pool>,
         counters: &BackingCounters,
         frames: &mut Vec<Frame>,
-    ) {
+    ) -> Source {
         match self {
             Backing::Null => {}
             Backing::Inject(inject) => inject.receive(frames),
             Backing::AfPacket(socket) => socket.receive(scratch, pool, counters, frames),
+            Backing::Memif(memif) => memif.receive(pool, counters, frames),
+            Backing::Tap(tap) => return tap.receive(pool, counters, frames),
+            Backing::Pcap(files) => return files.receive(pool, counters, frames),
         }
+        Source::Open
     }
 
     /// Sends the frames at the front, at most [`MAX_BATCH`]: how many went, and why the next did not.
@@ -99,22 +171,37 @@ impl Backing {
             Backing::Null => (frames.len(), None),
             Backing::Inject(inject) => inject.send(frames),
             Backing::AfPacket(socket) => socket.send(&frames[..frames.len().min(MAX_BATCH)]),
+            Backing::Tap(tap) => tap.send(frames),
+            Backing::Pcap(files) => files.send(frames),
+            Backing::Memif(memif) => memif.send(frames),
         }
     }
 
     /// True if a frame that is sent has a chance.
     pub(crate) fn link_up(&self) -> bool {
         match self {
-            Backing::Null | Backing::Inject(_) => true,
+            Backing::Null | Backing::Inject(_) | Backing::Pcap(_) => true,
             Backing::AfPacket(socket) => socket.link_up(),
+            Backing::Tap(tap) => tap.link_up(),
+            Backing::Memif(memif) => memif.link_up(),
+        }
+    }
+
+    /// The MTU of the interface of the kernel, where one is behind the port.
+    pub(crate) fn mtu(&self) -> Option<u32> {
+        match self {
+            Backing::Null | Backing::Inject(_) | Backing::Pcap(_) | Backing::Memif(_) => None,
+            Backing::AfPacket(socket) => socket.mtu(),
+            Backing::Tap(tap) => tap.mtu(),
         }
     }
 
     /// The interface of the kernel, 0 for none.
     pub(crate) fn if_index(&self) -> u32 {
         match self {
-            Backing::Null | Backing::Inject(_) => 0,
+            Backing::Null | Backing::Inject(_) | Backing::Pcap(_) | Backing::Memif(_) => 0,
             Backing::AfPacket(socket) => socket.if_index(),
+            Backing::Tap(tap) => tap.if_index(),
         }
     }
 }

@@ -3,8 +3,9 @@
 use nic_flow::{Action, ActionList, MacAddr, PortId};
 use nic_wire::{EtherType, IpProto};
 
+use super::encap;
 use super::fault::{At, Fault};
-use super::items::Pattern;
+use super::items::{Headers, Pattern};
 use super::raw::RawAction;
 
 /// What the actions came to.
@@ -24,7 +25,9 @@ pub(crate) fn decode(
 ) -> Result<Actions, Fault> {
     let mut list = ActionList::new();
     let mut origins = Vec::new();
-    let (mut count, mut dropped, mut tagged) = (false, false, pattern.is_tagged());
+    let (mut count, mut dropped) = (false, false);
+    let mut packet =
+        Packet { headers: pattern.headers(), tunnelled: pattern.tunnelled(), encapsulated: false };
     for (index, action) in raw.iter().enumerate() {
         let invalid = |message: &'static str| Fault::invalid(At::Action { index }, message);
         match action {
@@ -40,14 +43,9 @@ pub(crate) fn decode(
             }
             _ => {}
         }
-        needs(action, pattern, tagged).map_err(invalid)?;
+        packet.needs(action).map_err(invalid)?;
         let step = step(action, index, port_of)?;
-        tagged = match step {
-            Action::PushVlan { .. } => true,
-            // What lies under a popped tag is not known.
-            Action::PopVlan => false,
-            _ => tagged,
-        };
+        packet.after(&step);
         list.push(step)
             .map_err(|_| Fault::unsupported(At::Actions, "more actions than a rule has room for"))?;
         origins.push(index);
@@ -60,24 +58,70 @@ pub(crate) fn decode(
     }
 }
 
-/// Refuses a rewrite of a header that packets which match need not have.
-fn needs(action: &RawAction, pattern: &Pattern, tagged: bool) -> Result<(), &'static str> {
-    let is_v4 = pattern.l3 == Some(EtherType::IPV4);
-    let is_v6 = pattern.l3 == Some(EtherType::IPV6);
-    let has_ports = matches!(pattern.l4, Some(IpProto::TCP | IpProto::UDP));
-    match action {
-        RawAction::SetIpv4Src(_) | RawAction::SetIpv4Dst(_) if !is_v4 => Err("the action needs an ipv4 item"),
-        RawAction::SetIpv6Src(_) | RawAction::SetIpv6Dst(_) if !is_v6 => Err("the action needs an ipv6 item"),
-        RawAction::SetTtl(_) | RawAction::DecTtl if !is_v4 && !is_v6 => {
-            Err("the action needs an ipv4 or ipv6 item")
+/// What is known of every packet that matches, at one step of the list.
+struct Packet {
+    /// The headers that actions change: those of the frame in the tunnel behind a decapsulation.
+    headers: Headers,
+    /// Those of the frame in the tunnel, as long as the tunnel is there.
+    tunnelled: Option<Headers>,
+    /// The list puts headers in front.
+    encapsulated: bool,
+}
+
+impl Packet {
+    /// Refuses a rewrite of a header that packets which match need not have.
+    fn needs(&self, action: &RawAction) -> Result<(), &'static str> {
+        let is_v4 = self.headers.l3 == Some(EtherType::IPV4);
+        let is_v6 = self.headers.l3 == Some(EtherType::IPV6);
+        let has_ports = matches!(self.headers.l4, Some(IpProto::TCP | IpProto::UDP));
+        match action {
+            RawAction::SetIpv4Src(_) | RawAction::SetIpv4Dst(_) if !is_v4 => {
+                Err("the action needs an ipv4 item")
+            }
+            RawAction::SetIpv6Src(_) | RawAction::SetIpv6Dst(_) if !is_v6 => {
+                Err("the action needs an ipv6 item")
+            }
+            RawAction::SetTtl(_) | RawAction::DecTtl if !is_v4 && !is_v6 => {
+                Err("the action needs an ipv4 or ipv6 item")
+            }
+            RawAction::SetTpSrc(_) | RawAction::SetTpDst(_) if !has_ports => {
+                Err("the action needs a tcp or udp item")
+            }
+            RawAction::PopVlan | RawAction::SetVlanVid(_) | RawAction::SetVlanPcp(_)
+                if !self.headers.tagged =>
+            {
+                Err("the action needs a vlan item, or a push before it")
+            }
+            RawAction::VxlanEncap(_) if self.encapsulated => Err("a second encapsulation"),
+            RawAction::VxlanDecap if self.encapsulated => {
+                Err("what an encapsulation put in front cannot be taken away")
+            }
+            RawAction::VxlanDecap if self.tunnelled.is_none() => {
+                Err("the action needs a vxlan item, and stands once")
+            }
+            _ => Ok(()),
         }
-        RawAction::SetTpSrc(_) | RawAction::SetTpDst(_) if !has_ports => {
-            Err("the action needs a tcp or udp item")
+    }
+
+    /// The packet behind a step.
+    fn after(&mut self, step: &Action) {
+        match step {
+            Action::PushVlan { .. } => self.headers.tagged = true,
+            // What lies under a popped tag is not known.
+            Action::PopVlan => self.headers.tagged = false,
+            Action::EncapVxlan(encap) => {
+                let l3 = if encap.dst.is_ipv6() { EtherType::IPV6 } else { EtherType::IPV4 };
+                self.headers = Headers { tagged: encap.vlan.is_some(), l3: Some(l3), l4: Some(IpProto::UDP) };
+                self.tunnelled = None;
+                self.encapsulated = true;
+            }
+            Action::DecapVxlan => {
+                if let Some(inner) = self.tunnelled.take() {
+                    self.headers = inner;
+                }
+            }
+            _ => {}
         }
-        RawAction::PopVlan | RawAction::SetVlanVid(_) | RawAction::SetVlanPcp(_) if !tagged => {
-            Err("the action needs a vlan item, or a push before it")
-        }
-        _ => Ok(()),
     }
 }
 
@@ -88,6 +132,10 @@ fn step(action: &RawAction, index: usize, port_of: &dyn Fn(u32) -> Option<PortId
         None => Err(Fault::invalid(conf, "a port of another device, or of none")),
     };
     Ok(match *action {
+        RawAction::VxlanEncap(ref definition) => {
+            Action::EncapVxlan(encap::decode(definition).map_err(|fault| fault.in_definition(index))?)
+        }
+        RawAction::VxlanDecap => Action::DecapVxlan,
         RawAction::RepresentedPort(number) => output(number.into())?,
         RawAction::PortId { original: true, .. } => {
             return Err(Fault::unsupported(conf, "the original port is not known to the switch"));

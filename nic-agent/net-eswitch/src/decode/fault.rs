@@ -63,6 +63,16 @@ impl Fault {
     pub(crate) fn invalid(at: At, message: impl Into<Cow<'static, str>>) -> Fault {
         Fault { at, errno: libc::EINVAL, message: message.into() }
     }
+
+    /// A fault of the definition in an action, which `rte_flow` can point at as a whole only: the message
+    /// says which item of it.
+    pub(crate) fn in_definition(self, action: usize) -> Fault {
+        let message = match self.at {
+            At::Item { index, .. } => format!("item {index} of the definition: {}", self.message).into(),
+            _ => self.message,
+        };
+        Fault { at: At::ActionConf { index: action }, errno: self.errno, message }
+    }
 }
 
 /// The text as a C string that lives for ever, as `rte_flow_error` asks for. There are as many of

@@ -7,9 +7,13 @@
 //! A `type` of an `eth` item is what stands behind the addresses on the wire: a tag's protocol
 //! identifier where a `vlan` item follows, else the EtherType of a frame without tag. Without `type`
 //! and `has_vlan`, frames with and without tags match (rte_flow.h, RTE_FLOW_ITEM_TYPE_ETH).
+//!
+//! Items behind a `vxlan` item speak of the frame in the tunnel, and come to the fields of that frame
+//! ([`TUNNELLED`]).
 
 use dpdk_sys as sys;
-use nic_flow::field::{Field, L3, L4};
+use nic_flow::action::VXLAN_PORT;
+use nic_flow::field::{Field, L3, L4, TUNNELLED, Tunnel};
 use nic_flow::{Match, PortId};
 use nic_wire::{EtherType, IpProto};
 
@@ -28,18 +32,37 @@ pub(crate) struct Pattern {
     origins: [usize; Field::ALL.len()],
     /// The index of the item that is read now.
     index: usize,
+    /// The frame that the items speak of now.
+    frame: Frame,
+    /// The frame around the tunnel, behind a `vxlan` item.
+    outer: Option<Frame>,
+    port_seen: bool,
+}
+
+/// What the items of one frame came to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Frame {
     layer: Layer,
     /// The `type` that the last Ethernet or VLAN item asks for.
     pending_type: Option<(u16, usize)>,
     /// VLAN items.
     tags: usize,
-    pub(crate) l3: Option<EtherType>,
-    pub(crate) l4: Option<IpProto>,
-    port_seen: bool,
+    l3: Option<EtherType>,
+    l4: Option<IpProto>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Headers that every packet which matches has, for actions that change them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Headers {
+    /// A VLAN tag is there.
+    pub(crate) tagged: bool,
+    pub(crate) l3: Option<EtherType>,
+    pub(crate) l4: Option<IpProto>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Layer {
+    #[default]
     Start,
     Ethernet,
     L3,
@@ -57,11 +80,8 @@ pub(crate) fn decode(
         matches: Match::ANY,
         origins: [0; Field::ALL.len()],
         index: 0,
-        layer: Layer::Start,
-        pending_type: None,
-        tags: 0,
-        l3: None,
-        l4: None,
+        frame: Frame::default(),
+        outer: None,
         port_seen: false,
     };
     for (index, item) in items.iter().enumerate() {
@@ -81,9 +101,27 @@ impl Pattern {
         self.origins[field as usize]
     }
 
-    /// True if every packet that matches has a VLAN tag.
-    pub(crate) fn is_tagged(&self) -> bool {
-        self.matches.mask().get(Field::VlanTpid) & self.matches.key().get(Field::VlanTpid) & TAGGED != 0
+    /// The headers of the packets that match.
+    pub(crate) fn headers(&self) -> Headers {
+        self.headers_of(self.outer.as_ref().unwrap_or(&self.frame), Field::VlanTpid)
+    }
+
+    /// The headers of the frames in their tunnels, if every packet that matches has one.
+    pub(crate) fn tunnelled(&self) -> Option<Headers> {
+        self.outer.map(|_| self.headers_of(&self.frame, Field::TunVlanTpid))
+    }
+
+    fn headers_of(&self, frame: &Frame, tpid: Field) -> Headers {
+        let tagged = self.matches.mask().get(tpid) & self.matches.key().get(tpid) & TAGGED != 0;
+        Headers { tagged, l3: frame.l3, l4: frame.l4 }
+    }
+
+    /// The field of the frame that the items speak of now.
+    fn field(&self, field: Field) -> Field {
+        match self.outer {
+            None => field,
+            Some(_) => TUNNELLED.iter().find(|(plain, _)| *plain == field).map_or(field, |&(_, inner)| inner),
+        }
     }
 
     fn at(&self, part: Part) -> At {
@@ -114,6 +152,7 @@ impl Pattern {
             Item::Udp(udp) => self.udp(udp),
             Item::Icmp(icmp) => self.icmp(icmp),
             Item::Icmp6(icmp) => self.icmp6(icmp),
+            Item::Vxlan(vxlan) => self.vxlan(vxlan),
             Item::Unknown => {
                 Err(Fault::unsupported(self.at(Part::Type), "an item that the switch does not know"))
             }
@@ -122,6 +161,7 @@ impl Pattern {
 
     /// Adds bits to the match. Bits that contradict an item before make the rule void.
     fn and(&mut self, field: Field, value: u128, mask: u128) -> Result<(), Fault> {
+        let field = self.field(field);
         let mask = mask & field.max();
         if mask == 0 {
             return Ok(());
@@ -149,15 +189,15 @@ impl Pattern {
     }
 
     fn enter(&mut self, layer: Layer) -> Result<(), Fault> {
-        if layer <= self.layer {
-            let message = if self.layer == Layer::L4 {
-                "nothing behind layer 4 can be matched"
+        if layer <= self.frame.layer {
+            let message = if self.frame.layer == Layer::L4 {
+                "nothing behind layer 4 can be matched but a vxlan item behind udp"
             } else {
                 "the item stands behind one of the same or a higher layer"
             };
             return Err(Fault::unsupported(self.at(Part::Type), message));
         }
-        self.layer = layer;
+        self.frame.layer = layer;
         Ok(())
     }
 
@@ -202,21 +242,21 @@ impl Pattern {
     }
 
     fn vlan(&mut self, vlan: &Triple<sys::shim_flow_item_vlan>) -> Result<(), Fault> {
-        if self.layer > Layer::Ethernet {
+        if self.frame.layer > Layer::Ethernet {
             return self.enter(Layer::Ethernet);
         }
-        self.layer = Layer::Ethernet;
+        self.frame.layer = Layer::Ethernet;
         let Triple { spec, mask, .. } = vlan;
         let bytes = |item: &sys::shim_flow_item_vlan| (item.tci, item.inner_type, item.has_more_vlan);
         no_last(vlan.last.map(|last| (bytes(&last), bytes(spec))), self.at(Part::Last))?;
         self.none_of((mask.has_more_vlan & !1).into(), "a reserved bit")?;
-        let (tpid, tci) = match self.tags {
+        let (tpid, tci) = match self.frame.tags {
             0 => (Field::VlanTpid, Field::VlanTci),
             1 => (Field::InnerVlanTpid, Field::InnerVlanTci),
             _ => return Err(Fault::unsupported(self.at(Part::Type), "a third VLAN tag is not parsed")),
         };
-        self.tags += 1;
-        match self.pending_type.take() {
+        self.frame.tags += 1;
+        match self.frame.pending_type.take() {
             None => self.and(tpid, TAGGED, TAGGED)?,
             Some((value, _)) if EtherType(value).is_vlan() => self.is(tpid, value.into())?,
             Some(_) => {
@@ -227,15 +267,15 @@ impl Pattern {
         self.and(tci, u16::from_be(spec.tci).into(), u16::from_be(mask.tci).into())?;
         match (mask.has_more_vlan & 1, spec.has_more_vlan & 1) {
             (0, _) => {}
-            (_, 0) => self.is(Field::VlanCount, self.tags as u128)?,
-            _ if self.tags == 1 => self.and(Field::InnerVlanTpid, TAGGED, TAGGED)?,
+            (_, 0) => self.is(Field::VlanCount, self.frame.tags as u128)?,
+            _ if self.frame.tags == 1 => self.and(Field::InnerVlanTpid, TAGGED, TAGGED)?,
             _ => self.is(Field::VlanCount, 3)?,
         }
         self.remember_type(spec.inner_type, mask.inner_type)
     }
 
     fn remember_type(&mut self, spec: u16, mask: u16) -> Result<(), Fault> {
-        self.pending_type = match mask {
+        self.frame.pending_type = match mask {
             0 => None,
             u16::MAX => Some((u16::from_be(spec), self.index)),
             _ => {
@@ -248,9 +288,9 @@ impl Pattern {
     /// Nothing but layer 3 follows: the type before is that of the payload, or of a tag about which
     /// nothing else is asked.
     fn settle_type(&mut self) -> Result<(), Fault> {
-        let Some((value, index)) = self.pending_type.take() else { return Ok(()) };
+        let Some((value, index)) = self.frame.pending_type.take() else { return Ok(()) };
         let asking = std::mem::replace(&mut self.index, index);
-        let done = match (EtherType(value), self.tags) {
+        let done = match (EtherType(value), self.frame.tags) {
             (kind, 0) if kind.is_vlan() => self.is(Field::VlanTpid, value.into()),
             (kind, 1) if kind.is_vlan() => self.is(Field::InnerVlanTpid, value.into()),
             (kind, _) if kind.is_vlan() => {
@@ -271,12 +311,12 @@ impl Pattern {
         self.enter(Layer::L3)?;
         self.settle_type()?;
         self.is(Field::EthType, kind.0.into())?;
-        self.l3 = Some(kind);
+        self.frame.l3 = Some(kind);
         self.is(Field::L3, L3::Ok as u128)
     }
 
     fn enter_l4(&mut self, kind: IpProto, over: &[EtherType]) -> Result<(), Fault> {
-        if !self.l3.is_some_and(|l3| over.contains(&l3)) {
+        if !self.frame.l3.is_some_and(|l3| over.contains(&l3)) {
             return Err(Fault::invalid(
                 self.at(Part::Type),
                 "the item needs an item of its IP version before it",
@@ -284,7 +324,7 @@ impl Pattern {
         }
         self.enter(Layer::L4)?;
         self.is(Field::IpProto, kind.0.into())?;
-        self.l4 = Some(kind);
+        self.frame.l4 = Some(kind);
         self.is(Field::L4, L4::Ok as u128)
     }
 
@@ -408,6 +448,36 @@ impl Pattern {
         self.ports(spec.src_port, mask.src_port, spec.dst_port, mask.dst_port)
     }
 
+    /// A tunnel is looked for behind UDP to its port alone, and the items that follow speak of the frame in it.
+    fn vxlan(&mut self, vxlan: &Triple<sys::shim_flow_item_vxlan>) -> Result<(), Fault> {
+        const VNI_IS_VALID: u8 = 0x08;
+        if self.outer.is_some() {
+            return Err(Fault::unsupported(self.at(Part::Type), "a tunnel in a tunnel is not parsed"));
+        }
+        if self.frame.l4 != Some(IpProto::UDP) {
+            return Err(Fault::invalid(self.at(Part::Type), "the item needs a udp item before it"));
+        }
+        let Triple { spec, mask, .. } = vxlan;
+        let bytes = |v: &sys::shim_flow_item_vxlan| (v.flags, v.reserved0, v.vni, v.reserved1);
+        no_last(vxlan.last.map(|last| (bytes(&last), bytes(spec))), self.at(Part::Last))?;
+        self.none_of((mask.flags & !VNI_IS_VALID).into(), "a reserved bit")?;
+        self.none_of(vni(&mask.reserved0) | u128::from(mask.reserved1), "a reserved bit")?;
+        if mask.flags & !spec.flags & VNI_IS_VALID != 0 {
+            let message = "a VXLAN packet without a valid VNI cannot be matched";
+            return Err(Fault::unsupported(self.at(Part::Spec), message));
+        }
+        let (port, asked) = (self.matches.key().get(Field::L4Dst), self.matches.mask().get(Field::L4Dst));
+        if (port ^ u128::from(VXLAN_PORT)) & asked != 0 {
+            let at = At::Item { index: self.origin(Field::L4Dst), part: Part::Spec };
+            return Err(Fault::unsupported(at, "a vxlan item is matched behind UDP port 4789 only"));
+        }
+        self.is(Field::L4Dst, VXLAN_PORT.into())?;
+        self.is(Field::Tunnel, Tunnel::Vxlan as u128)?;
+        self.and(Field::Vni, vni(&spec.vni), vni(&mask.vni))?;
+        self.outer = Some(std::mem::take(&mut self.frame));
+        Ok(())
+    }
+
     /// Ports as they lie in memory, in network order.
     fn ports(&mut self, src: u16, src_mask: u16, dst: u16, dst_mask: u16) -> Result<(), Fault> {
         self.and(Field::L4Src, u16::from_be(src).into(), u16::from_be(src_mask).into())?;
@@ -458,6 +528,10 @@ fn v4_bytes(ip: &sys::shim_flow_item_ipv4) -> V4Bytes {
 }
 
 fn mac(octets: &[u8; 6]) -> u128 {
+    octets.iter().fold(0, |bits, &octet| bits << 8 | u128::from(octet))
+}
+
+pub(super) fn vni(octets: &[u8; 3]) -> u128 {
     octets.iter().fold(0, |bits, &octet| bits << 8 | u128::from(octet))
 }
 

@@ -4,6 +4,7 @@
 //! understand, down to one bit of a mask, it refuses: [`Fault`] says what is at fault.
 
 mod actions;
+mod encap;
 mod fault;
 mod fragment;
 mod items;

@@ -33,18 +33,24 @@ pub(crate) enum Item {
     Icmp(Triple<sys::shim_flow_item_icmp>),
     Icmp6(Triple<sys::rte_flow_item_icmp6>),
     Arp(Triple<sys::rte_flow_item_arp_eth_ipv4>),
+    Vxlan(Triple<sys::shim_flow_item_vxlan>),
     Unknown,
 }
 
 /// An action with its values.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum RawAction {
     Void,
     Count,
     Drop,
     RepresentedPort(u16),
-    PortId { id: u32, original: bool },
-    PushVlan { tpid: u16 },
+    PortId {
+        id: u32,
+        original: bool,
+    },
+    PushVlan {
+        tpid: u16,
+    },
     PopVlan,
     SetVlanVid(u16),
     SetVlanPcp(u8),
@@ -58,6 +64,9 @@ pub(crate) enum RawAction {
     SetTpDst(u16),
     SetTtl(u8),
     DecTtl,
+    /// The headers, outermost first.
+    VxlanEncap(Vec<Item>),
+    VxlanDecap,
     Unknown,
 }
 
@@ -149,6 +158,7 @@ unsafe fn item(raw: &sys::rte_flow_item, index: usize) -> Result<Item, Fault> {
         sys::RTE_FLOW_ITEM_TYPE_ICMP => read!(Icmp),
         sys::RTE_FLOW_ITEM_TYPE_ICMP6 => read!(Icmp6),
         sys::RTE_FLOW_ITEM_TYPE_ARP_ETH_IPV4 => read!(Arp),
+        sys::RTE_FLOW_ITEM_TYPE_VXLAN => read!(Vxlan),
         _ => Item::Unknown,
     })
 }
@@ -244,6 +254,13 @@ unsafe fn action(raw: &sys::rte_flow_action, index: usize) -> Result<RawAction, 
         }
         sys::RTE_FLOW_ACTION_TYPE_SET_TTL => RawAction::SetTtl(read!(rte_flow_action_set_ttl).ttl_value),
         sys::RTE_FLOW_ACTION_TYPE_DEC_TTL => RawAction::DecTtl,
+        sys::RTE_FLOW_ACTION_TYPE_VXLAN_ENCAP => {
+            let definition = read!(rte_flow_action_vxlan_encap).definition;
+            // SAFETY: the definition is an array of items with an END, as rte_flow.h asks for.
+            let items = unsafe { pattern(definition) };
+            RawAction::VxlanEncap(items.map_err(|fault| fault.in_definition(index))?)
+        }
+        sys::RTE_FLOW_ACTION_TYPE_VXLAN_DECAP => RawAction::VxlanDecap,
         _ => RawAction::Unknown,
     })
 }

@@ -4,10 +4,16 @@
 use dpdk_sys as sys;
 use nic_flow::PortId;
 use nic_flow::extract::extract;
+use nic_flow::field::Field;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 
 use super::items;
 use super::raw::{Item, Triple};
+
+mod arbitrary;
+mod encap;
+mod refusals;
 
 /// A packet of the kind that the generator makes, and what the naive reader knows of it.
 #[derive(Debug, Clone)]
@@ -18,6 +24,8 @@ struct Packet {
     ip: (u8, u16, u8, u8, u8, u8),
     ports: (u16, u16),
     flags: u8,
+    /// The VNI and the frame behind the UDP header.
+    tunnel: Option<(u32, Box<Packet>)>,
 }
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -60,7 +68,13 @@ impl Packet {
         let ports = [self.ports.0.to_be_bytes(), self.ports.1.to_be_bytes()].concat();
         match self.ip.3 {
             6 => [&ports[..], &[0; 8], &[0x50, self.flags], &[0; 6]].concat(),
-            17 => [&ports[..], &[0, 16, 0, 0], &[0; 8]].concat(),
+            17 => {
+                let payload = self.tunnel.as_ref().map_or(vec![0; 8], |(vni, frame)| {
+                    [&[8, 0, 0, 0], &(vni << 8).to_be_bytes()[..], &frame.bytes()].concat()
+                });
+                let length = (8 + payload.len() as u16).to_be_bytes();
+                [&ports[..], &length, &[0; 2], &payload].concat()
+            }
             _ => vec![self.ports.0 as u8, self.ports.1 as u8, 0, 0, 0, 0, 0, 0],
         }
     }
@@ -83,6 +97,12 @@ impl Packet {
         let later = self.eth_type == 0x0800 && self.ip.1 & 0x1fff != 0;
         self.ip.3 == proto && !later
     }
+
+    /// Only a whole datagram has a tunnel in it.
+    fn tunnel(&self) -> Option<&(u32, Box<Packet>)> {
+        let whole = self.eth_type != 0x0800 || self.ip.1 & 0x3fff == 0;
+        self.tunnel.as_ref().filter(|_| whole && self.layer4_of(17) && self.ports.1 == 4789)
+    }
 }
 
 fn be(host: u16) -> u16 {
@@ -96,20 +116,33 @@ fn same(a: impl Into<u64>, b: impl Into<u64>, mask: impl Into<u64>) -> bool {
 
 /// Whether a packet matches, read item by item off the packet's headers.
 fn naive(items: &[Item], packet: &Packet) -> bool {
-    let mut tags = 0;
+    let (mut tags, mut packet) = (0, packet);
+    items.iter().all(|item| {
+        if let Item::Vxlan(Triple { spec, mask, .. }) = item {
+            let Some((vni, frame)) = packet.tunnel() else { return false };
+            (tags, packet) = (0, frame);
+            let number = |octets: [u8; 3]| u32::from_be_bytes([0, octets[0], octets[1], octets[2]]);
+            return same(*vni, number(spec.vni), number(mask.vni)) && same(8u8, spec.flags, mask.flags);
+        }
+        naive_of_frame(item, packet, &mut tags)
+    })
+}
+
+/// The same for an item about the frame that `packet` is. `tags` are the VLAN items before it.
+fn naive_of_frame(item: &Item, packet: &Packet, tags: &mut usize) -> bool {
     let (tos, fragment, ttl, proto, src, dst) = packet.ip;
-    items.iter().all(|item| match item {
+    match item {
         Item::Eth(Triple { spec, mask, .. }) => {
             same(be(packet.type_at(0)), spec.ether_type, mask.ether_type)
                 && same(packet.is_tag(0), spec.has_vlan, mask.has_vlan)
                 && (0..6).all(|i| same(MAC[i], spec.dst[i], mask.dst[i]))
         }
         Item::Vlan(Triple { spec, mask, .. }) => {
-            let Some(&(_, tci)) = packet.tags.get(tags) else { return false };
-            tags += 1;
+            let Some(&(_, tci)) = packet.tags.get(*tags) else { return false };
+            *tags += 1;
             same(be(tci), spec.tci, mask.tci)
-                && same(be(packet.type_at(tags)), spec.inner_type, mask.inner_type)
-                && same(packet.is_tag(tags), spec.has_more_vlan, mask.has_more_vlan)
+                && same(be(packet.type_at(*tags)), spec.inner_type, mask.inner_type)
+                && same(packet.is_tag(*tags), spec.has_more_vlan, mask.has_more_vlan)
         }
         Item::Ipv4(Triple { spec, mask, .. }) => {
             packet.layer3() == Some(0x0800)
@@ -145,7 +178,7 @@ fn naive(items: &[Item], packet: &Packet) -> bool {
                 && same(packet.ports.1 as u8, spec.code, mask.code)
         }
         _ => unreachable!("the generator makes no such item"),
-    })
+    }
 }
 
 fn types() -> impl Strategy<Value = u16> {
@@ -162,13 +195,27 @@ prop_compose! {
         ports in (0u16..3, 0u16..3),
         flags in 0u8..4,
     ) -> Packet {
-        Packet { tags, eth_type, ip: (tos, fragment, ttl, proto, src, dst), ports, flags }
+        Packet { tags, eth_type, ip: (tos, fragment, ttl, proto, src, dst), ports, flags, tunnel: None }
     }
 }
 
-/// Nothing, or a mask of few or of all bits.
+prop_compose! {
+    /// Most of them are VXLAN packets.
+    fn tunnelled()(
+        outer in packet(), frame in packet(), vni in 0u32..3,
+        proto in prop::sample::select(vec![17u8, 17, 17, 6]),
+        port in prop::sample::select(vec![4789u16, 4789, 4789, 4790]),
+        fragment in prop::sample::select(vec![0u16, 0, 0x4000, 0x2000]),
+    ) -> Packet {
+        let (tos, _, ttl, _, src, dst) = outer.ip;
+        let ip = (tos, fragment, ttl, proto, src, dst);
+        Packet { ip, ports: (outer.ports.0, port), tunnel: Some((vni, Box::new(frame))), ..outer }
+    }
+}
+
+/// Nothing, or a mask of one bit or of all.
 fn mask8() -> impl Strategy<Value = u8> {
-    prop::sample::select(vec![0u8, 0, 1, 0xff])
+    prop::sample::select(vec![0u8, 0, 1, 2, 0xff])
 }
 
 fn mask16() -> impl Strategy<Value = u16> {
@@ -267,15 +314,46 @@ fn pattern() -> impl Strategy<Value = Vec<Item>> {
     )
 }
 
-#[test]
-fn a_pattern_matches_the_packets_that_its_items_describe() {
+prop_compose! {
+    fn udp_to_tunnel()(
+        port in prop::sample::select(vec![4789u16, 4789, 4789, 4790]),
+        port_mask in prop::sample::select(vec![0u16, 1, 0xfff0, 0xffff]),
+        vni in 0u8..3, vni_mask in mask8(),
+        flags_mask in prop::sample::select(vec![0u8, 8]),
+    ) -> [Item; 2] {
+        let udp = |dst_port: u16| sys::shim_flow_item_udp { dst_port: be(dst_port), ..Default::default() };
+        let vxlan = |flags, last| sys::shim_flow_item_vxlan { flags, vni: [0, 0, last], ..Default::default() };
+        [
+            Item::Udp(masked(udp(port), udp(port_mask))),
+            Item::Vxlan(masked(vxlan(8, vni), vxlan(flags_mask, vni_mask))),
+        ]
+    }
+}
+
+fn pattern_through_tunnel() -> impl Strategy<Value = Vec<Item>> {
+    let any_eth = Item::Eth(masked(Default::default(), Default::default()));
+    let any_ipv4 = Item::Ipv4(masked(Default::default(), Default::default()));
+    let eth = prop_oneof![3 => Just(any_eth), 1 => eth()];
+    let layer3 = prop_oneof![4 => Just(any_ipv4), 1 => ipv4(), 1 => ipv6()];
+    (eth, layer3, udp_to_tunnel(), prop::option::weighted(0.8, pattern())).prop_map(
+        |(eth, layer3, tunnel, inner)| {
+            [eth, layer3].into_iter().chain(tunnel).chain(inner.into_iter().flatten()).collect()
+        },
+    )
+}
+
+/// Compares the decoder with the naive reader: how many packets matched, did not, had no rule.
+fn compare(
+    patterns: &impl Strategy<Value = Vec<Item>>,
+    packets: &impl Strategy<Value = Packet>,
+) -> (u32, u32, u32) {
     let port = PortId::uplink(0).unwrap();
     let (mut hits, mut misses, mut refused) = (0, 0, 0);
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1) };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     for _ in 0..20_000 {
-        let tree = (pattern(), packet()).new_tree(&mut runner).unwrap();
-        let (items, packet) = proptest::strategy::ValueTree::current(&tree);
+        let items = patterns.new_tree(&mut runner).unwrap().current();
+        let packet = packets.new_tree(&mut runner).unwrap().current();
         let expected = naive(&items, &packet);
         let Ok(decoded) = items::decode(&items, port, &|_| None) else {
             refused += 1;
@@ -285,7 +363,38 @@ fn a_pattern_matches_the_packets_that_its_items_describe() {
         assert_eq!(found, expected, "{items:#?}\n{packet:#?}\n{:?}", decoded.matches);
         *(if found { &mut hits } else { &mut misses }) += 1;
     }
+    (hits, misses, refused)
+}
+
+#[test]
+fn a_pattern_matches_the_packets_that_its_items_describe() {
+    let (hits, misses, refused) = compare(&pattern(), &packet());
     assert!(hits > 200 && misses > 500 && refused > 500, "{hits} hits, {misses} misses, {refused} refused");
+}
+
+#[test]
+fn a_pattern_with_a_tunnel_matches_the_packets_and_the_frames_in_them() {
+    let (hits, misses, refused) = compare(&pattern_through_tunnel(), &tunnelled());
+    assert!(hits > 50 && misses > 500 && refused > 500, "{hits} hits, {misses} misses, {refused} refused");
+}
+
+#[test]
+fn each_single_bit_of_the_type_of_service_and_of_the_traffic_class_is_matched() {
+    let port = PortId::uplink(0).unwrap();
+    for bit in (0..8).map(|n| 1u8 << n) {
+        for value in [0, bit] {
+            let v4 = |tos| sys::shim_flow_item_ipv4 { tos, ..Default::default() };
+            let v6 = |class: u8| sys::shim_flow_item_ipv6 {
+                vtc_flow: (u32::from(class) << 20).to_be(),
+                ..Default::default()
+            };
+            for item in [Item::Ipv4(masked(v4(value), v4(bit))), Item::Ipv6(masked(v6(value), v6(bit)))] {
+                let matches = items::decode(&[item], port, &|_| None).unwrap().matches;
+                assert_eq!(matches.mask().get(Field::IpTos), bit.into());
+                assert_eq!(matches.key().get(Field::IpTos), value.into());
+            }
+        }
+    }
 }
 
 #[test]
@@ -295,7 +404,7 @@ fn what_contradicts_itself_is_refused_and_matches_nothing() {
     let mut contradictions = 0;
     for _ in 0..10_000 {
         let tree = (pattern(), packet()).new_tree(&mut runner).unwrap();
-        let (items, packet) = proptest::strategy::ValueTree::current(&tree);
+        let (items, packet) = tree.current();
         let Err(fault) = items::decode(&items, port, &|_| None) else { continue };
         if fault.message.contains("contradicts") {
             contradictions += 1;

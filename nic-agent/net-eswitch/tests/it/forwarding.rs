@@ -57,6 +57,10 @@ fn misses_reach_the_representor_and_what_it_sends_passes_no_rule() {
     assert_eq!((stats.tx_packets, stats.tx_errors, stats.rx_packets), (2, 1, 1));
     assert_eq!(stats.tx_bytes, (plain(b"out").len() + plain(b"out too").len()) as u64);
     rule.destroy().unwrap();
+    burst.push(packet(&rig, &plain(&[7; 1500]))).unwrap();
+    assert_eq!(rig.queues("p0").tx[0].send(&mut burst), 1);
+    let stats = rig.port("p0").stats().unwrap();
+    assert_eq!((stats.tx_packets, stats.tx_errors), (2, 2), "longer than the MTU, counted once");
 
     several_buffers_are_sent_as_one_frame(&mut rig);
     a_sleeping_reader_is_woken_by_the_first_frame(&mut rig);
@@ -136,6 +140,7 @@ fn hits_go_where_the_rule_says_and_are_counted() {
     addresses_and_ports_are_rewritten_with_their_checksums(&rig);
     lower_numbers_come_first_and_drops_drop(&rig);
     a_tagged_match_sees_the_tag(&mut rig);
+    crate::tunnels::frames_go_into_tunnels_and_come_out(&mut rig);
     assert_eq!(rig.pool.in_use(), 0);
 }
 

@@ -78,7 +78,7 @@ fn a_full_queue_and_an_empty_pool_are_counted(mut rig: Rig, kept: dpdk::FlowRule
 }
 
 /// Runs one of the tests below in a process of its own, where EAL can end.
-fn in_a_process_of_its_own(test: &str) {
+pub(crate) fn in_a_process_of_its_own(test: &str) {
     let program = std::env::current_exe().expect("this program has a file");
     let arguments = ["--exact", test, "--nocapture", "--include-ignored"];
     let output = Command::new(program).args(arguments).output().expect("it runs again");

@@ -1,6 +1,7 @@
 //! The driver in one process with its application: DPDK without hugepages, ports whose far ends are
 //! in the test's hands.
 
+mod backings;
 mod flows;
 mod forwarding;
 mod lifetime;
@@ -8,6 +9,7 @@ mod packets;
 mod ports;
 mod refusals;
 mod threads;
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -76,7 +78,7 @@ impl Rig {
         let pool = Mempool::create(&eal, &config).expect("a small pool fits");
         let mut ports = BTreeMap::new();
         for info in discover(&eal).expect("every device describes itself") {
-            let switch = info.switch.expect("every port here is in a switch");
+            let Some(switch) = info.switch else { continue };
             if switch.name.as_deref() == Some(device) {
                 let port = Port::open(&eal, info.id).expect("nobody else opens it");
                 let queues = port.start(&tune(PortConfig::single(&pool))).expect("it starts");

@@ -39,6 +39,11 @@ pub(crate) fn of_the_full_profile(rig: &Rig) {
     let out = Action::RepresentedPort(rig.dev("pf0vf0"));
     let icmp = Item::Icmp(Masked::any());
     let type_mask = |ether_type| Item::Eth(Masked::new(Eth::default(), Eth { ether_type, ..Eth::default() }));
+    let to_port = |dst_port| {
+        let udp = |dst_port| Udp { dst_port, ..Udp::default() };
+        Item::Udp(Masked::new(udp(dst_port), udp(0xffff)))
+    };
+    let encap = || Action::VxlanEncap(crate::tunnels::ENCAP);
     let fragment = |spec, mask| {
         let field = |fragment_offset| Ipv4 { fragment_offset, ..Ipv4::default() };
         Item::Ipv4(Masked::new(field(spec), field(mask)))
@@ -47,15 +52,16 @@ pub(crate) fn of_the_full_profile(rig: &Rig) {
         rig,
         vec![
             (
-                vec![
-                    any_eth(),
-                    any_ipv4(),
-                    Item::Udp(Masked::any()),
-                    Item::Vxlan(Masked::new(Vxlan::default(), Vxlan::default())),
-                ],
+                vec![any_eth(), any_ipv4(), to_port(8472), Item::Vxlan(Masked::any())],
                 vec![out],
-                item(4, "vxlan", ItemPart::Whole),
-                "not know",
+                item(3, "udp", ItemPart::Spec),
+                "4789",
+            ),
+            (
+                vec![any_eth(), any_ipv4(), Item::Vxlan(Masked::any())],
+                vec![out],
+                item(3, "vxlan", ItemPart::Whole),
+                "udp item",
             ),
             (vec![any_ipv4(), any_eth()], vec![out], item(2, "eth", ItemPart::Whole), "layer"),
             (
@@ -87,7 +93,13 @@ pub(crate) fn of_the_full_profile(rig: &Rig) {
             (vec![any_eth()], vec![Action::Count], Place::ActionsLength, "destination"),
             (vec![any_eth()], vec![out, Action::Drop], Place::ActionsLength, "not both"),
             (vec![any_eth()], vec![Action::Count, Action::Count, out], action(1, "count", false), "second"),
-            (vec![any_eth()], vec![Action::VxlanDecap, out], action(0, "vxlan_decap", false), "not know"),
+            (vec![any_eth()], vec![Action::VxlanDecap, out], action(0, "vxlan_decap", false), "vxlan item"),
+            (
+                vec![any_eth()],
+                vec![encap(), encap(), out],
+                action(1, "vxlan_encap", false),
+                "second encapsulation",
+            ),
             (
                 vec![any_eth()],
                 vec![Action::PortRepresentor(rig.dev("p0"))],
@@ -154,6 +166,16 @@ fn the_portable_profile_takes_what_all_cards_take_and_no_more() {
         Vlan { tci: 5, inner_type: 0x0800, ..Default::default() },
         Vlan { tci: 0x0fff, inner_type: 0xffff, ..Default::default() },
     ));
+    // A bit of the ECN, a network, a destination, no tag: what an overlay's rules ask for.
+    let ecn = |tos| Ipv4 { tos, ..Ipv4::default() };
+    let any_ecn = Item::Ipv4(Masked::new(ecn(0), ecn(1)));
+    let vni = Item::Vxlan(Masked::new(Vxlan { vni: 7 }, Vxlan { vni: 0xff_ffff }));
+    let tunnel = [any_eth(), any_ecn, Item::Udp(Masked::any()), vni];
+    let inner = Item::Eth(Masked::new(
+        Eth { dst: [2; 6], ..Default::default() },
+        Eth { dst: [0xff; 6], has_vlan: true, ..Default::default() },
+    ));
+    let encap = Action::VxlanEncap(crate::tunnels::ENCAP);
     let taken = [
         (vec![], vec![Action::Count, out]),
         (vec![untagged, any_ipv4(), udp], vec![Action::Count, out]),
@@ -162,6 +184,9 @@ fn the_portable_profile_takes_what_all_cards_take_and_no_more() {
         (vec![any_eth(), any_ipv4(), udp], vec![Action::SetIpv4Dst([1; 4]), Action::SetTpDst(5), out]),
         (vec![any_eth()], vec![Action::OfPushVlan { ether_type: 0x8100 }, Action::OfSetVlanVid(7), out]),
         (vec![any_eth()], vec![Action::Count, Action::Drop]),
+        ([&tunnel[..], &[inner]].concat(), vec![Action::Count, Action::VxlanDecap, out]),
+        (tunnel.to_vec(), vec![Action::VxlanDecap, Action::OfPushVlan { ether_type: 0x8100 }, out]),
+        (vec![untagged, any_ecn], vec![Action::Count, encap, Action::RepresentedPort(rig.dev("p0"))]),
     ];
     for (items, actions) in taken {
         let pattern = [vec![Item::RepresentedPort(rig.dev("p0"))], items].concat();
@@ -189,6 +214,19 @@ fn the_portable_profile_takes_what_all_cards_take_and_no_more() {
                 vec![Action::Count, Action::SetMacDst([2; 6]), out],
                 action(1, "set_mac_dst", false),
                 "cannot be done",
+            ),
+            (
+                [&tunnel[..], &[any_eth(), any_ipv4()]].concat(),
+                vec![Action::VxlanDecap, out],
+                item(6, "ipv4", ItemPart::Whole),
+                "tun_",
+            ),
+            (vec![any_eth()], vec![encap, out], action(1, "represented_port", false), "uplink"),
+            (
+                tunnel.to_vec(),
+                vec![Action::VxlanDecap, encap, out],
+                action(1, "vxlan_encap", false),
+                "one tunnel",
             ),
             (
                 vec![any_eth()],

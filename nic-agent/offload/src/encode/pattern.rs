@@ -1,11 +1,14 @@
 //! Matches as items, by consuming the mask.
 
 use dpdk::DevId;
-use dpdk::flow::{Arp, Eth, Icmp, Ipv4, Ipv6, Item, Masked, Tcp, Udp, Vlan};
-use nic_flow::field::{Frag, L3, L4};
+use dpdk::flow::{Arp, Eth, Icmp, Ipv4, Ipv6, Item, Masked, Tcp, Udp, Vlan, Vxlan};
+use nic_flow::action::VXLAN_PORT;
+use nic_flow::field::{Frag, L3, L4, TUNNELLED, Tunnel};
 use nic_flow::seam::Refusal;
-use nic_flow::{Field, FlowMask, Match, PortId};
+use nic_flow::{Field, Match, PortId};
 use nic_wire::{EtherType, IpProto};
+
+use super::rest::Rest;
 
 /// The fragment offset and the more-fragments flag (RFC 791 section 3.1): all zero in a whole packet.
 const IPV4_FRAGMENT: u16 = 0x3fff;
@@ -14,55 +17,27 @@ const IPV4_FRAGMENT: u16 = 0x3fff;
 const EXTENSIONS: [IpProto; 5] =
     [IpProto::HOP_BY_HOP, IpProto::ROUTING, IpProto::FRAGMENT, IpProto::AH, IpProto::DST_OPTS];
 
-/// What is left of a match while items take their bits.
-struct Rest<'a> {
-    flow: &'a Match,
-    mask: FlowMask,
-}
-
-impl Rest<'_> {
-    /// The value and the mask of a field, which is consumed.
-    fn take(&mut self, field: Field) -> (u128, u128) {
-        let mask = self.mask.get(field);
-        self.mask = self.mask.with(field, 0);
-        (self.flow.key().get(field), mask)
-    }
-
-    /// The value of a field that counts in every bit or in none; it is consumed.
-    fn whole(&mut self, field: Field) -> Result<Option<u128>, Refusal> {
-        match self.take(field) {
-            (_, 0) => Ok(None),
-            (value, mask) if mask == field.max() => Ok(Some(value)),
-            _ => Err(Refusal::Field(field)),
-        }
-    }
-
-    /// Consumes fields that are zero in every packet that the items so far match. One that the match
-    /// wants otherwise can match nothing, so it has no encoding.
-    fn absent(&mut self, fields: &[Field]) -> Result<(), Refusal> {
-        for &field in fields {
-            if self.take(field).0 != 0 {
-                return Err(Refusal::Field(field));
-            }
-        }
-        Ok(())
-    }
-}
-
 /// The items of a match.
 pub(super) fn encode(
     flow: &Match,
     find: &impl Fn(PortId) -> Result<DevId, Refusal>,
 ) -> Result<Vec<Item>, Refusal> {
-    let mut rest = Rest { flow, mask: *flow.mask() };
+    let mut rest = Rest::new(flow);
     let in_port = rest.whole(Field::InPort)?.ok_or(Refusal::Field(Field::InPort))?;
     let mut items = vec![Item::RepresentedPort(find(PortId::from_bits(in_port as u16))?)];
-    let ether_type = link(&mut rest, &mut items)?;
-    network(&mut rest, &mut items, ether_type)?;
-    match rest.mask.fields().next() {
-        None => Ok(items),
-        Some(field) => Err(Refusal::Field(field)),
+    headers(&mut rest, &mut items)?;
+    if tunnel(&mut rest, &mut items)? {
+        rest.enter();
+        headers(&mut rest, &mut items)?;
     }
+    rest.end()?;
+    Ok(items)
+}
+
+/// One frame's chain of headers: that of the packet, or of the frame in its tunnel.
+fn headers(rest: &mut Rest<'_>, items: &mut Vec<Item>) -> Result<(), Refusal> {
+    let ether_type = link(rest, items)?;
+    network(rest, items, ether_type)
 }
 
 fn mac(bits: u128) -> [u8; 6] {
@@ -82,13 +57,13 @@ fn link(rest: &mut Rest<'_>, items: &mut Vec<Item>) -> Result<Option<EtherType>,
     match (rest.whole(Field::VlanCount)?, ether_type) {
         (None, None) => {}
         // The type of a frame with tags is behind them: a match that does not count tags cannot say where.
-        (None, Some(_)) => return Err(Refusal::Field(Field::EthType)),
+        (None, Some(_)) => return Err(rest.refuse(Field::EthType)),
         (Some(0), Some(kind)) if kind.0 >= EtherType::FIRST.0 => {
             rest.absent(&[Field::VlanTpid, Field::VlanTci, Field::InnerVlanTpid, Field::InnerVlanTci])?;
             (eth.spec.ether_type, eth.mask.ether_type) = (kind.0, u16::MAX);
         }
         (Some(1), Some(kind)) if kind.0 >= EtherType::FIRST.0 => {
-            let tpid = rest.whole(Field::VlanTpid)?.ok_or(Refusal::Field(Field::VlanTpid))?;
+            let tpid = rest.whole(Field::VlanTpid)?.ok_or(rest.refuse(Field::VlanTpid))?;
             (eth.spec.ether_type, eth.mask.ether_type) = (tpid as u16, u16::MAX);
             let (tci, tci_mask) = rest.take(Field::VlanTci);
             rest.absent(&[Field::InnerVlanTpid, Field::InnerVlanTci])?;
@@ -98,12 +73,12 @@ fn link(rest: &mut Rest<'_>, items: &mut Vec<Item>) -> Result<Option<EtherType>,
             )));
         }
         // A frame with a length instead of a type: no item says so.
-        (Some(0 | 1), Some(_)) => return Err(Refusal::Field(Field::EthType)),
+        (Some(0 | 1), Some(_)) => return Err(rest.refuse(Field::EthType)),
         // Without the type, "no tag" and "one tag" need an item field that not every card has; nor do
         // all cards take two tags.
-        (Some(_), _) => return Err(Refusal::Field(Field::VlanCount)),
+        (Some(_), _) => return Err(rest.refuse(Field::VlanCount)),
     }
-    if eth.mask != Eth::default() || vlan.is_some() || rest.mask.get(Field::L3) != 0 {
+    if eth.mask != Eth::default() || vlan.is_some() || rest.has(Field::L3) {
         items.push(Item::Eth(eth));
     }
     items.extend(vlan);
@@ -131,7 +106,7 @@ fn network(rest: &mut Rest<'_>, items: &mut Vec<Item>, ether_type: Option<EtherT
         // What is left is refused by the caller: it has no meaning without the status.
         return Ok(());
     };
-    let kind = ether_type.ok_or(Refusal::Field(Field::L3))?;
+    let kind = ether_type.ok_or(rest.refuse(Field::L3))?;
     match (L3::from_bits(status), kind) {
         (L3::Ok, EtherType::IPV4) => ipv4(rest, items),
         (L3::Ok, EtherType::IPV6) => ipv6(rest, items),
@@ -140,7 +115,7 @@ fn network(rest: &mut Rest<'_>, items: &mut Vec<Item>, ether_type: Option<EtherT
         (L3::Other, kind) if !matches!(kind, EtherType::IPV4 | EtherType::IPV6 | EtherType::ARP) => {
             rest.absent(ABOVE_LINK)
         }
-        _ => Err(Refusal::Field(Field::L3)),
+        _ => Err(rest.refuse(Field::L3)),
     }
 }
 
@@ -158,12 +133,12 @@ fn ipv4(rest: &mut Rest<'_>, items: &mut Vec<Item>) -> Result<(), Refusal> {
     let fragment_offset = match rest.whole(Field::IpFrag)?.map(Frag::from_bits) {
         None => 0,
         Some(Frag::No) => IPV4_FRAGMENT,
-        Some(Frag::First | Frag::Later) => return Err(Refusal::Field(Field::IpFrag)),
+        Some(Frag::First | Frag::Later) => return Err(rest.refuse(Field::IpFrag)),
     };
     rest.absent(&[Field::ArpSha, Field::ArpTha])?;
     for (field, value) in [(Field::IpSrc, src), (Field::IpDst, dst)] {
         if value > u128::from(u32::MAX) {
-            return Err(Refusal::Field(field));
+            return Err(rest.refuse(field));
         }
     }
     items.push(Item::Ipv4(Masked::new(
@@ -198,7 +173,7 @@ fn ipv6(rest: &mut Rest<'_>, items: &mut Vec<Item>) -> Result<(), Refusal> {
     // compare the first: of one that is named here, it would take packets with a whole chain too.
     let wider = |number: &IpProto| u128::from(number.0) & proto_mask == proto;
     if proto_mask != 0 && EXTENSIONS.iter().any(wider) {
-        return Err(Refusal::Field(Field::IpProto));
+        return Err(rest.refuse(Field::IpProto));
     }
     rest.absent(&[Field::ArpSha, Field::ArpTha])?;
     items.push(Item::Ipv6(Masked::new(
@@ -226,7 +201,7 @@ fn arp(rest: &mut Rest<'_>, items: &mut Vec<Item>) -> Result<(), Refusal> {
     let (operation, operation_mask) = rest.take(Field::IpProto);
     // The key cuts the operation to 8 bits; one that reads zero there may be larger in the packet.
     if operation_mask != 0 && (operation == 0 || operation_mask != Field::IpProto.max()) {
-        return Err(Refusal::Field(Field::IpProto));
+        return Err(rest.refuse(Field::IpProto));
     }
     let (sha, sha_mask) = rest.take(Field::ArpSha);
     let (tha, tha_mask) = rest.take(Field::ArpTha);
@@ -265,11 +240,11 @@ fn transport(
 ) -> Result<(), Refusal> {
     let Some(status) = rest.whole(Field::L4)? else { return Ok(()) };
     if proto_mask != Field::IpProto.max() {
-        return Err(Refusal::Field(Field::IpProto));
+        return Err(rest.refuse(Field::IpProto));
     }
     // "No header that we parse", "malformed" and "a later fragment" are things that no item says.
     if L4::from_bits(status) != L4::Ok {
-        return Err(Refusal::Field(Field::L4));
+        return Err(rest.refuse(Field::L4));
     }
     let (src, src_mask) = rest.take(Field::L4Src);
     let (dst, dst_mask) = rest.take(Field::L4Dst);
@@ -291,16 +266,55 @@ fn transport(
         }
         proto if proto == icmp => {
             rest.absent(&[Field::TcpFlags])?;
-            let item = Masked::new(icmp_header(src, dst)?, icmp_header(src_mask & 0xff, dst_mask & 0xff)?);
+            let item = Masked::new(
+                icmp_header(rest, src, dst)?,
+                icmp_header(rest, src_mask & 0xff, dst_mask & 0xff)?,
+            );
             items.push(if icmp == IpProto::ICMPV4 { Item::Icmp(item) } else { Item::Icmp6(item) });
         }
-        _ => return Err(Refusal::Field(Field::L4)),
+        _ => return Err(rest.refuse(Field::L4)),
     }
     Ok(())
 }
 
+/// The VXLAN header. True if items of the frame in it may follow.
+fn tunnel(rest: &mut Rest<'_>, items: &mut Vec<Item>) -> Result<bool, Refusal> {
+    let Some(status) = rest.whole(Field::Tunnel)? else {
+        // What is left is refused by the caller: it has no meaning without the status.
+        return Ok(false);
+    };
+    let (is_port, may_be_port) = match items.last() {
+        Some(Item::Udp(udp)) => {
+            let same = (udp.spec.dst_port ^ VXLAN_PORT) & udp.mask.dst_port == 0;
+            (same && udp.mask.dst_port == u16::MAX, same)
+        }
+        Some(Item::Tcp(_) | Item::Icmp(_) | Item::Icmp6(_) | Item::ArpEthIpv4(_)) => (false, false),
+        // The items of a type that has no header which we parse.
+        Some(Item::Eth(_) | Item::Vlan(_)) => (false, !rest.names(Field::L3)),
+        _ => (false, true),
+    };
+    match Tunnel::from_bits(status) {
+        // A VXLAN item says that its header is there and whole.
+        Tunnel::Vxlan if is_port => {
+            let (vni, vni_mask) = rest.take(Field::Vni);
+            items.push(Item::Vxlan(Masked::new(Vxlan { vni: vni as u32 }, Vxlan { vni: vni_mask as u32 })));
+            Ok(true)
+        }
+        // All packets that go elsewhere have no tunnel. Of those that go there, fragments have none
+        // either, and what is malformed has none that is whole: no item says so.
+        Tunnel::None if !may_be_port => {
+            rest.absent(&[Field::Vni])?;
+            for &(_, behind) in TUNNELLED {
+                rest.absent(&[behind])?;
+            }
+            Ok(false)
+        }
+        _ => Err(rest.refuse(Field::Tunnel)),
+    }
+}
+
 /// Type and code have 8 bits; the fields' other bits are zero in every packet.
-fn icmp_header(kind: u128, code: u128) -> Result<Icmp, Refusal> {
-    let narrow = |field, bits: u128| u8::try_from(bits).map_err(|_| Refusal::Field(field));
+fn icmp_header(rest: &Rest<'_>, kind: u128, code: u128) -> Result<Icmp, Refusal> {
+    let narrow = |field, bits: u128| u8::try_from(bits).map_err(|_| rest.refuse(field));
     Ok(Icmp { icmp_type: narrow(Field::L4Src, kind)?, code: narrow(Field::L4Dst, code)? })
 }

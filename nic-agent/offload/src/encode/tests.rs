@@ -1,10 +1,12 @@
 //! What the encoder makes of rules, against items written by hand.
 
 use dpdk::DevId;
-use dpdk::flow::{Action as FlowAction, Eth, Icmp, Ipv4, Item, Masked, Tcp, Vlan};
+use dpdk::flow::{Action as FlowAction, Addresses, Arp, Eth, Icmp, Ipv4, Ipv6, Item, Masked};
+use dpdk::flow::{Tcp, Udp, Vlan, VxlanEncap as FlowEncap};
+use nic_flow::action::VxlanEncap;
 use nic_flow::field::{L3, L4};
 use nic_flow::seam::{ActionKind, Refusal};
-use nic_flow::{Field, FlowMask, Match, PortId, Rule, Shape, text};
+use nic_flow::{Action, Field, FlowMask, MacAddr, Match, PortId, Rule, Shape, text};
 
 use super::encode;
 
@@ -174,4 +176,251 @@ fn a_rewrite_is_encoded_only_where_its_place_is_certain() {
     assert_eq!(actions(ipv4, "set_ip_dscp(46),output(p0)"), refused(ActionKind::SetIpDscp));
     let dei = actions(ipv4, "push_vlan(0x8100/0x1001),output(p0)");
     assert_eq!(dei, refused(ActionKind::PushVlan));
+}
+
+/// A packet in VXLAN from the uplink, cut to a shape. It holds an IPv4 packet that is marked as congested.
+fn tunnelled(shape: Shape, extra: &str) -> Match {
+    let text = format!(
+        "in_port=p0,eth_dst=02:00:00:00:00:12,eth_type=0x0800,l3=1,ip_src=192.0.2.2,ip_dst=192.0.2.1,\
+         ip_proto=17,ip_tos=0x03,l4=1,l4_src=50000,l4_dst=4789,tunnel=1,vni=100,\
+         tun_eth_src=02:00:00:00:00:01,tun_eth_dst=02:00:00:00:00:02,tun_eth_type=0x0800,tun_l3=1,\
+         tun_ip_src=10.0.0.1,tun_ip_dst=10.0.0.2,tun_ip_tos=0x2b{extra}"
+    );
+    let flow: Match = text.parse().expect(&text);
+    Match::new(*flow.key(), shape.mask())
+}
+
+fn encoded(matches: Match, list: &str) -> Result<super::Encoded, Refusal> {
+    encode(&Rule { matches, actions: text::parse_actions(list).expect(list) }, device)
+}
+
+#[test]
+fn a_tunnel_is_the_outer_headers_vxlan_and_the_inner_ones() {
+    let all = [0xff; 6];
+    let (outer, inner) = ([2, 0, 0, 0, 0, 0x12], ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]));
+    let ipv4 = Ipv4 { proto: 17, src: [192, 0, 2, 2], dst: [192, 0, 2, 1], tos: 3, ..Ipv4::default() };
+    let whole = Ipv4 { proto: 255, src: [255; 4], dst: [255; 4], tos: 3, ..Ipv4::default() };
+    let expected = vec![
+        Item::RepresentedPort(DEV_P0),
+        Item::Eth(Masked::new(
+            Eth { dst: outer, ether_type: 0x0800, ..Eth::default() },
+            Eth { dst: all, ether_type: 0xffff, ..Eth::default() },
+        )),
+        Item::Ipv4(Masked::new(ipv4, whole)),
+        Item::Udp(Masked::new(Udp { src_port: 0, dst_port: 4789 }, Udp { src_port: 0, dst_port: 0xffff })),
+        Item::Vxlan(Masked::new(dpdk::flow::Vxlan { vni: 100 }, dpdk::flow::Vxlan { vni: 0xff_ffff })),
+        Item::Eth(Masked::new(
+            Eth { src: inner.0, dst: inner.1, ether_type: 0x0800, has_vlan: false },
+            Eth { src: all, dst: all, ether_type: 0xffff, has_vlan: false },
+        )),
+        Item::Ipv4(Masked::new(Ipv4 { tos: 3, ..Ipv4::default() }, Ipv4 { tos: 3, ..Ipv4::default() })),
+    ];
+    let got = encoded(tunnelled(Shape::TunnelEcn, ""), "drop").unwrap().pattern;
+    assert_eq!(got, expected);
+    // Without the codepoints, one bit of the outer one and no inner IP header.
+    let got = encoded(tunnelled(Shape::TunnelL2, ""), "drop").unwrap().pattern;
+    assert_eq!(got.len(), expected.len() - 1);
+    assert_eq!((got[1], &got[3..]), (expected[1], &expected[3..6]));
+    let low = |ipv4| Ipv4 { tos: 1, ..ipv4 };
+    assert_eq!(got[2], Item::Ipv4(Masked::new(low(ipv4), low(whole))));
+}
+
+#[test]
+fn what_a_tunnel_cannot_say_is_refused_by_its_field() {
+    for (extra, shape, refused) in [
+        // Malformed, or a first fragment.
+        (",tunnel=2", Shape::TunnelL2, Field::Tunnel),
+        (",tunnel=0", Shape::TunnelL2, Field::Tunnel),
+        (",l4_dst=4790", Shape::TunnelL2, Field::Tunnel),
+        (",ip_proto=6", Shape::TunnelL2, Field::Tunnel),
+        (",tun_vlan_count=2", Shape::TunnelL2, Field::TunVlanCount),
+        (",tun_vlan_count=1", Shape::TunnelL2, Field::TunVlanTpid),
+        (",tun_eth_type=0x05ff", Shape::TunnelL2, Field::TunEthType),
+        (",tun_l3=2", Shape::TunnelEcn, Field::TunL3),
+        (",vlan_count=1,vlan_tpid=0x8100,eth_type=0x0600,l3=0", Shape::TunnelL2, Field::IpProto),
+    ] {
+        let mut flow = tunnelled(shape, "");
+        for part in extra.trim_start_matches(',').split(',') {
+            let (name, value) = part.split_once('=').expect(part);
+            let value = value
+                .strip_prefix("0x")
+                .map_or_else(|| value.parse().expect(part), |hex| u128::from_str_radix(hex, 16).expect(part));
+            flow = Match::new(flow.key().with(Field::from_name(name).expect(part), value), *flow.mask());
+        }
+        assert_eq!(encoded(flow, "drop").map(|_| ()), Err(Refusal::Field(refused)), "{extra}");
+    }
+    // A field behind the tunnel without the tunnel.
+    let orphan = FlowMask::exact(Field::InPort).with(Field::TunEthDst, u128::MAX);
+    let orphan = Match::new(*tunnelled(Shape::TunnelL2, "").key(), orphan);
+    assert_eq!(encoded(orphan, "drop").map(|_| ()), Err(Refusal::Field(Field::TunEthDst)));
+}
+
+#[test]
+fn a_packet_that_goes_elsewhere_has_no_tunnel() {
+    let udp = "in_port=pf0vf0,eth_type=0x0800,l3=1,l4=1,ip_proto=17";
+    let with_port = |port: &str| items(&format!("{udp},l4_dst={port},tunnel=0"));
+    assert_eq!(with_port("4790"), items(&format!("{udp},l4_dst=4790")));
+    assert_eq!(with_port("4789"), Err(Refusal::Field(Field::Tunnel)));
+    // Some bits of the port may leave it open.
+    for (bits, open) in [(0x1000, true), (0x8000, false)] {
+        let whole = rule(&format!("{udp},l4_dst=0x92b5,tunnel=0"), "drop").matches;
+        let matches = Match::new(*whole.key(), whole.mask().with(Field::L4Dst, bits));
+        let refused = encoded(matches, "drop").map(|_| ());
+        assert_eq!(refused, if open { Err(Refusal::Field(Field::Tunnel)) } else { Ok(()) });
+    }
+    for flow in [
+        "in_port=pf0vf0,eth_type=0x0800,l3=1,l4=1,ip_proto=6,l4_dst=4789",
+        "in_port=pf0vf0,eth_type=0x86dd,l3=1,l4=1,ip_proto=58,l4_dst=1",
+        "in_port=pf0vf0,eth_type=0x88cc,l3=0",
+        "in_port=pf0vf0,eth_type=0x0806,l3=1,ip_proto=1,l4_dst=0",
+    ] {
+        assert_eq!(items(&format!("{flow},tunnel=0,vni=0,tun_eth_dst=00:00:00:00:00:00")), items(flow));
+        let tunnel = items(&format!("{flow},tunnel=1"));
+        assert!(matches!(tunnel, Err(Refusal::Field(_))), "{flow}: {tunnel:?}");
+    }
+}
+
+#[test]
+fn ecn_is_two_bits_of_either_family() {
+    let eth = |kind| {
+        Item::Eth(Masked::new(
+            Eth { ether_type: kind, ..Eth::default() },
+            Eth { ether_type: 0xffff, ..Eth::default() },
+        ))
+    };
+    let ipv4 = |tos| Ipv4 { tos, ..Ipv4::default() };
+    let ipv6 = |traffic_class| Ipv6 { traffic_class, ..Ipv6::default() };
+    let source = Item::RepresentedPort(DEV_VF0);
+    assert_eq!(
+        items("in_port=pf0vf0,eth_type=0x0800,l3=1,ip_tos=0x02/0x3"),
+        Ok(vec![source, eth(0x0800), Item::Ipv4(Masked::new(ipv4(2), ipv4(3)))])
+    );
+    assert_eq!(
+        items("in_port=pf0vf0,eth_type=0x86dd,l3=1,ip_tos=0x01/0x3"),
+        Ok(vec![source, eth(0x86dd), Item::Ipv6(Masked::new(ipv6(1), ipv6(3)))])
+    );
+    // What is no IP has no codepoint.
+    let arp = Item::ArpEthIpv4(Masked::new(Arp::default(), Arp::default()));
+    let no_ip = "in_port=pf0vf0,eth_type=0x0806,l3=1,ip_tos=0x00/0x3";
+    assert_eq!(items(no_ip), Ok(vec![source, eth(0x0806), arp]));
+    assert_eq!(
+        items("in_port=pf0vf0,eth_type=0x0806,l3=1,ip_tos=0x01/0x3"),
+        Err(Refusal::Field(Field::IpTos))
+    );
+}
+
+const ENCAP: &str = "encap_vxlan(100/192.0.2.1/192.0.2.2/02:00:00:00:00:11/02:00:00:00:00:12/0x02/64)";
+
+#[test]
+fn a_tunnel_is_put_on_last() {
+    let encap = FlowAction::VxlanEncap(FlowEncap {
+        eth_dst: [2, 0, 0, 0, 0, 0x12],
+        eth_src: [2, 0, 0, 0, 0, 0x11],
+        vlan: None,
+        ip: Addresses::V4 { src: [192, 0, 2, 1], dst: [192, 0, 2, 2] },
+        tos: 2,
+        ttl: 64,
+        vni: 100,
+    });
+    let (flow, out) = ("in_port=pf0vf0", FlowAction::RepresentedPort(DEV_P0));
+    assert_eq!(actions(flow, &format!("{ENCAP},output(p0)")), Ok(vec![FlowAction::Count, encap, out]));
+    let tagged = "in_port=pf0vf0,eth_type=0x0800,vlan_count=1,vlan_tpid=0x8100";
+    assert_eq!(
+        actions(tagged, &format!("pop_vlan,{ENCAP},output(p0)")),
+        Ok(vec![FlowAction::Count, FlowAction::OfPopVlan, encap, out])
+    );
+    // What follows would change the outer headers.
+    for (late, kind) in [
+        ("push_vlan(0x8100/0x0001)", ActionKind::PushVlan),
+        ("set_eth_src(02:00:00:00:00:01)", ActionKind::SetEthSrc),
+        (ENCAP, ActionKind::EncapVxlan),
+        ("decap_vxlan", ActionKind::DecapVxlan),
+    ] {
+        let refused = actions(flow, &format!("{ENCAP},{late},output(p0)"));
+        assert_eq!(refused, Err(Refusal::Action(kind)));
+    }
+    let tag = "encap_vxlan(1/2001:db8::1/2001:db8::2/02:00:00:00:00:11/02:00:00:00:00:12/0xb8/9/0xa064)";
+    let six = actions(flow, &format!("{tag},output(p0)")).unwrap();
+    let ip = Addresses::V6 {
+        src: [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        dst: [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
+    };
+    assert!(matches!(six[1], FlowAction::VxlanEncap(encap) if encap.ip == ip && encap.vlan == Some(0xa064)
+        && (encap.tos, encap.ttl, encap.vni) == (0xb8, 9, 1)));
+}
+
+#[test]
+fn addresses_of_two_families_are_no_tunnel() {
+    let encap = VxlanEncap {
+        eth_dst: MacAddr([2, 0, 0, 0, 0, 1]),
+        eth_src: MacAddr([2, 0, 0, 0, 0, 2]),
+        vlan: None,
+        src: [192, 0, 2, 1].into(),
+        dst: [1_u16; 8].into(),
+        tos: 0,
+        ttl: 64,
+        vni: 1,
+    };
+    let mut rule = rule("in_port=pf0vf0", "output(p0)");
+    rule.actions.insert(0, Action::EncapVxlan(encap)).expect("there is room");
+    let refused = encode(&rule, device).map(|encoded| encoded.actions);
+    assert_eq!(refused, Err(Refusal::Action(ActionKind::EncapVxlan)));
+}
+
+#[test]
+fn a_tunnel_is_taken_off_first_and_only_where_there_is_one() {
+    let list = |shape, list: &str| encoded(tunnelled(shape, ""), list).map(|encoded| encoded.actions);
+    let out = FlowAction::RepresentedPort(DEV_VF0);
+    assert_eq!(
+        list(Shape::TunnelL2, "decap_vxlan,push_vlan(0x8100/0x0064),output(pf0vf0)"),
+        Ok(vec![
+            FlowAction::Count,
+            FlowAction::VxlanDecap,
+            FlowAction::OfPushVlan { ether_type: 0x8100 },
+            FlowAction::OfSetVlanVid(100),
+            FlowAction::OfSetVlanPcp(0),
+            out
+        ])
+    );
+    let refused = |kind| Err(Refusal::Action(kind));
+    assert_eq!(actions("in_port=p0", "decap_vxlan,output(pf0vf0)"), refused(ActionKind::DecapVxlan));
+    for late in ["set_ip_dst(192.0.2.9),decap_vxlan", "push_vlan(0x8100/0x0001),decap_vxlan"] {
+        let got = list(Shape::TunnelL2, &format!("{late},output(pf0vf0)"));
+        assert_eq!(got, refused(ActionKind::DecapVxlan), "{late}");
+    }
+    let twice = list(Shape::TunnelL2, "decap_vxlan,decap_vxlan,output(pf0vf0)");
+    assert_eq!(twice, refused(ActionKind::DecapVxlan));
+}
+
+#[test]
+fn behind_a_decapsulation_the_headers_are_those_of_the_frame_in_the_tunnel() {
+    let list = |shape, list: &str| encoded(tunnelled(shape, ""), list).map(|encoded| encoded.actions);
+    // The outer packet is UDP over IPv4 for certain; of the inner one only some shape knows the family,
+    // and none the ports.
+    assert!(list(Shape::TunnelL2, "set_l4_src(1),output(pf0vf0)").is_ok());
+    for (shape, rewrite, kind) in [
+        (Shape::TunnelL2, "set_ip_dst(10.9.9.9)", ActionKind::SetIpDst),
+        (Shape::TunnelL2, "dec_ip_ttl", ActionKind::DecIpTtl),
+        (Shape::TunnelEcn, "set_l4_src(1)", ActionKind::SetL4Src),
+        (Shape::TunnelEcn, "set_ip_dst(2001:db8::9)", ActionKind::SetIpDst),
+        (Shape::TunnelEcn, "pop_vlan", ActionKind::PopVlan),
+        (Shape::TunnelEcn, "set_ip_ecn(3)", ActionKind::SetIpEcn),
+    ] {
+        let got = list(shape, &format!("decap_vxlan,{rewrite},output(pf0vf0)"));
+        assert_eq!(got, Err(Refusal::Action(kind)), "{shape}: {rewrite}");
+    }
+    let inner = list(Shape::TunnelEcn, "decap_vxlan,set_ip_dst(10.9.9.9),dec_ip_ttl,output(pf0vf0)");
+    let inner = inner.expect("the inner packet is IPv4");
+    assert_eq!(
+        inner[1..4],
+        [FlowAction::VxlanDecap, FlowAction::SetIpv4Dst([10, 9, 9, 9]), FlowAction::DecTtl]
+    );
+}
+
+#[test]
+fn a_flood_is_never_a_drop() {
+    let refused = Err(Refusal::Action(ActionKind::Flood));
+    for list in ["flood(7)", "flood(7/from_tunnel),output(p0)", "output(p0),flood(7)"] {
+        assert_eq!(actions("in_port=pf0vf0", list), refused, "{list}");
+    }
 }

@@ -6,6 +6,10 @@
 //! | `eth_src`, `eth_dst`, `eth_type`, `ip_proto`, `l4_src`, `l4_dst` | whole |
 //! | `vlan_count`, `vlan_tpid`, `vlan_tci` | none or one tag of type 0x8100; VID, with or without PCP |
 //! | `ip_src`, `ip_dst` | a prefix, of IPv4 or IPv6 |
+//! | `ip_tos` | both bits of ECN, or the lower one |
+//! | `tunnel`, `vni` | VXLAN, in UDP to port 4789: what an item of `rte_flow` says |
+//! | `tun_eth_src`, `tun_eth_dst`, `tun_eth_type` | whole, in a tunnel |
+//! | `tun_vlan_count` | no tag, in a tunnel |
 //! | `l3`, `l4` | whole headers of IPv4 and IPv6, of TCP and UDP: what an item of `rte_flow` says |
 //! | all else | no |
 //!
@@ -16,15 +20,17 @@
 //! | addresses | IPv4 |
 //! | ports | TCP and UDP |
 //! | time to live | less one |
+//! | encapsulation | one, right in front of the output, which is an uplink |
+//! | decapsulation | first, of packets that an uplink received and the match calls VXLAN; nothing then but a push |
 //! | all else | no |
 //!
 //! Rules have priority 0: megaflows agree where they overlap, so who is meant for this profile asks for
 //! no other.
 
-use nic_flow::field::{Field, L3, L4};
+use nic_flow::field::{Field, L3, L4, Tunnel};
 use nic_flow::seam::ActionKind;
 use nic_flow::{Action, FlowMask, Match, PortId};
-use nic_wire::{EtherType, IpProto};
+use nic_wire::{EtherType, IpProto, vxlan};
 
 use crate::rule::{ActionFault, FieldFault, RuleFault, SwitchRule};
 
@@ -121,10 +127,47 @@ impl Seen<'_> {
                 if self.has_ports() { Ok(()) } else { Err(FieldFault::Needs(Field::L4)) }
             }
             Field::IpSrc | Field::IpDst => self.address(field),
-            Field::IpFrag
+            Field::IpTos if !self.is_ip() => Err(FieldFault::Needs(Field::L3)),
+            Field::IpTos => match self.0.mask().get(field) {
+                1 | 3 => Ok(()),
+                _ => Err(FieldFault::Mask),
+            },
+            Field::Tunnel => {
+                self.must_be_whole(field)?;
+                self.tunnel()
+            }
+            Field::Vni | Field::TunEthSrc | Field::TunEthDst | Field::TunEthType => {
+                self.must_be_whole(field)?;
+                if self.is_vxlan() { Ok(()) } else { Err(FieldFault::Needs(Field::Tunnel)) }
+            }
+            Field::TunVlanCount => {
+                self.must_be_whole(field)?;
+                match self.0.key().get(field) {
+                    _ if !self.is_vxlan() => Err(FieldFault::Needs(Field::Tunnel)),
+                    0 => Ok(()),
+                    _ => Err(FieldFault::Value),
+                }
+            }
+            Field::TunVlanTpid
+            | Field::TunVlanTci
+            | Field::TunInnerVlanTpid
+            | Field::TunInnerVlanTci
+            | Field::TunL3
+            | Field::TunIpSrc
+            | Field::TunIpDst
+            | Field::TunIpProto
+            | Field::TunIpTos
+            | Field::TunIpTtl
+            | Field::TunIpFrag
+            | Field::TunL4
+            | Field::TunL4Src
+            | Field::TunL4Dst
+            | Field::TunTcpFlags
+            | Field::TunArpSha
+            | Field::TunArpTha
+            | Field::IpFrag
             | Field::InnerVlanTci
             | Field::InnerVlanTpid
-            | Field::IpTos
             | Field::IpTtl
             | Field::TcpFlags
             | Field::ArpSha
@@ -180,6 +223,29 @@ impl Seen<'_> {
         }
     }
 
+    /// An item says that the tunnel's header is whole; without one, only what the ports imply can be
+    /// matched.
+    fn tunnel(self) -> Result<(), FieldFault> {
+        if !self.has_ports() {
+            return Err(FieldFault::Needs(Field::L4));
+        }
+        let Some(port) = self.value(Field::L4Dst) else { return Err(FieldFault::Needs(Field::L4Dst)) };
+        let to_tunnel = self.ip_proto() == Some(IpProto::UDP) && port == u128::from(vxlan::PORT);
+        match Tunnel::from_bits(self.0.key().get(Field::Tunnel)) {
+            Tunnel::Vxlan if to_tunnel => Ok(()),
+            Tunnel::None if !to_tunnel => Ok(()),
+            _ => Err(FieldFault::Value),
+        }
+    }
+
+    fn is_vxlan(self) -> bool {
+        self.value(Field::Tunnel) == Some(Tunnel::Vxlan as u128) && self.tunnel().is_ok()
+    }
+
+    fn is_from_uplink(self) -> bool {
+        self.value(Field::InPort).is_some_and(|_| self.0.key().in_port().is_uplink())
+    }
+
     fn address(self, field: Field) -> Result<(), FieldFault> {
         if !self.is_ip() {
             return Err(FieldFault::Needs(Field::L3));
@@ -199,50 +265,99 @@ impl Seen<'_> {
 /// The actions that stand before another.
 #[derive(Default)]
 struct Before {
+    /// There is one.
+    any: bool,
     output: bool,
     /// A tag was pushed or popped.
     tag: bool,
     /// The action right before is a push, or a change of the tag that it pushed.
     pushed: bool,
+    encap: bool,
+    decap: bool,
 }
 
 impl Before {
     /// Says whether the cards can do an action, there.
     fn action(&mut self, action: &Action, seen: Seen<'_>) -> Result<(), ActionFault> {
-        use ActionFault::{AfterOutput, Needs, NotPushed, SecondOutput, SecondTag, Unsupported, Value};
-        let need = |known: bool, field| if known { Ok(()) } else { Err(Needs(field)) };
+        use ActionFault::{
+            AfterOutput, AfterTunnel, NotPushed, NotUplink, SecondOutput, SecondTunnel, Unsupported,
+        };
         if self.output {
             let again = matches!(action, Action::Output(_));
             return Err(if again { SecondOutput } else { AfterOutput });
         }
         let pushed = std::mem::take(&mut self.pushed);
+        let first = !std::mem::replace(&mut self.any, true);
         match *action {
+            Action::Output(port) if self.encap && !port.is_uplink() => Err(NotUplink),
             Action::Output(_) => {
                 self.output = true;
                 Ok(())
             }
-            Action::PushVlan { .. } | Action::PopVlan if self.tag => Err(SecondTag),
-            Action::PushVlan { tpid, .. } if tpid != EtherType::VLAN.0 => Err(Value),
-            Action::PushVlan { .. } => {
-                self.tag = true;
-                self.pushed = true;
+            Action::EncapVxlan(_) | Action::DecapVxlan if self.encap || self.decap => Err(SecondTunnel),
+            _ if self.encap => Err(AfterTunnel),
+            Action::EncapVxlan(_) => {
+                self.encap = true;
                 Ok(())
             }
-            Action::PopVlan => {
-                self.tag = true;
-                need(seen.value(Field::VlanCount) == Some(1), Field::VlanCount)
+            Action::DecapVxlan => {
+                self.decap = true;
+                decap(first, seen)
             }
+            Action::PushVlan { .. } | Action::PopVlan => self.tag(action, seen),
             Action::SetVlanVid(_) | Action::SetVlanPcp(_) => {
                 self.pushed = pushed;
                 if pushed { Ok(()) } else { Err(NotPushed) }
             }
-            Action::SetIpSrc(ip) | Action::SetIpDst(ip) if ip.is_ipv6() => Err(Value),
-            Action::SetIpSrc(_) | Action::SetIpDst(_) => need(seen.is_ipv4(), Field::L3),
-            Action::DecIpTtl => need(seen.is_ip(), Field::L3),
-            Action::SetL4Src(_) | Action::SetL4Dst(_) => need(seen.has_ports(), Field::L4),
-            Action::SetEthSrc(_) | Action::SetEthDst(_) | Action::SetIpDscp(_) | Action::SetIpTtl(_) => {
-                Err(Unsupported)
-            }
+            Action::SetIpSrc(_)
+            | Action::SetIpDst(_)
+            | Action::DecIpTtl
+            | Action::SetL4Src(_)
+            | Action::SetL4Dst(_) => self.set(action, seen),
+            Action::SetEthSrc(_)
+            | Action::SetEthDst(_)
+            | Action::SetIpDscp(_)
+            | Action::SetIpTtl(_)
+            | Action::SetIpEcn(_)
+            | Action::Flood(_) => Err(Unsupported),
         }
     }
+
+    fn tag(&mut self, action: &Action, seen: Seen<'_>) -> Result<(), ActionFault> {
+        if std::mem::replace(&mut self.tag, true) {
+            return Err(ActionFault::SecondTag);
+        }
+        match *action {
+            Action::PushVlan { tpid, .. } if tpid != EtherType::VLAN.0 => Err(ActionFault::Value),
+            Action::PushVlan { .. } => {
+                self.pushed = true;
+                Ok(())
+            }
+            // Behind a decapsulation the tag would be that of the frame in the tunnel.
+            _ => need(!self.decap && seen.value(Field::VlanCount) == Some(1), Field::VlanCount),
+        }
+    }
+
+    /// Changes of layers 3 and 4. Behind a decapsulation they are not those that were matched.
+    fn set(&self, action: &Action, seen: Seen<'_>) -> Result<(), ActionFault> {
+        let here = !self.decap;
+        match *action {
+            Action::SetIpSrc(ip) | Action::SetIpDst(ip) if ip.is_ipv6() => Err(ActionFault::Value),
+            Action::SetIpSrc(_) | Action::SetIpDst(_) => need(here && seen.is_ipv4(), Field::L3),
+            Action::DecIpTtl => need(here && seen.is_ip(), Field::L3),
+            _ => need(here && seen.has_ports(), Field::L4),
+        }
+    }
+}
+
+fn need(known: bool, field: Field) -> Result<(), ActionFault> {
+    if known { Ok(()) } else { Err(ActionFault::Needs(field)) }
+}
+
+fn decap(first: bool, seen: Seen<'_>) -> Result<(), ActionFault> {
+    if !first {
+        return Err(ActionFault::NotFirst);
+    }
+    need(seen.is_vxlan(), Field::Tunnel)?;
+    need(seen.is_from_uplink(), Field::InPort)
 }

@@ -10,16 +10,16 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use soft_eswitch::{CreateError, Forwarder, NoRule, Profile, QueryError, SwitchRule, Unsent};
 
-use crate::lab::{Frame, Outside, burst, frame, ports, switch};
+use crate::lab::{Frame, Outside, burst, encap, frame, ports, switch};
 use crate::model::Model;
 
 const MAX_RULES: usize = 12;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Create(Index, SwitchRule),
+    Create(Index, Box<SwitchRule>),
     /// Creates a rule that is like one of those there, with other actions.
-    CreateAgain(Index, ActionList),
+    CreateAgain(Index, Box<ActionList>),
     Destroy(Index),
     Flush(Index),
     QueryAndReset(Index),
@@ -40,6 +40,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => prop::sample::select(vec![
             Action::PopVlan, Action::SetVlanVid(5), Action::SetEthDst(mac), Action::SetIpSrc(ip),
             Action::DecIpTtl, Action::SetL4Dst(53), Action::SetIpDscp(10), Action::SetVlanPcp(3),
+            Action::SetIpEcn(3), Action::EncapVxlan(encap(7)), Action::DecapVxlan, Action::DecapVxlan,
         ]),
     ]
 }
@@ -60,6 +61,9 @@ fn matches() -> impl Strategy<Value = Match> {
         Field::IpDst,
         Field::L4,
         Field::L4Dst,
+        Field::Tunnel,
+        Field::Vni,
+        Field::TunEthDst,
     ];
     let bits = prop_oneof![7 => Just(0), 2 => Just(u128::MAX), 1 => any::<u128>()];
     (port(), frame(), prop::collection::vec(bits, FIELDS.len())).prop_map(|(port, frame, bits)| {
@@ -69,13 +73,31 @@ fn matches() -> impl Strategy<Value = Match> {
     })
 }
 
+/// The actions without the decapsulations of what is not known to be in a tunnel.
+fn possible(matches: &Match, actions: &ActionList) -> ActionList {
+    let matched = matches.mask().get(Field::Tunnel) == 3 && matches.key().get(Field::Tunnel) == 1;
+    let mut tunnels = u32::from(matched);
+    let mut keep = |action: &Action| {
+        match action {
+            Action::EncapVxlan(_) => tunnels += 1,
+            Action::DecapVxlan if tunnels == 0 => return false,
+            Action::DecapVxlan => tunnels -= 1,
+            Action::SetL4Dst(_) => tunnels = 0,
+            _ => {}
+        }
+        true
+    };
+    actions.iter().copied().filter(|action| keep(action)).collect()
+}
+
 fn rule() -> impl Strategy<Value = SwitchRule> {
-    (0u32..3, matches(), actions(), any::<bool>())
-        .prop_map(|(priority, matches, actions, count)| SwitchRule { priority, matches, actions, count })
+    (0u32..3, matches(), actions(), any::<bool>()).prop_map(|(priority, matches, actions, count)| {
+        SwitchRule { priority, matches, actions: possible(&matches, &actions), count }
+    })
 }
 
 fn frames() -> impl Strategy<Value = Vec<Frame>> {
-    prop::collection::vec((0usize..6, frame()).prop_map(|(room, frame)| Frame::new(room, &frame)), 0..24)
+    prop::collection::vec((0usize..80, frame()).prop_map(|(room, frame)| Frame::new(room, &frame)), 0..24)
 }
 
 fn faults() -> impl Strategy<Value = Vec<Option<Unsent>>> {
@@ -87,8 +109,8 @@ fn faults() -> impl Strategy<Value = Vec<Option<Unsent>>> {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let index = any::<Index>;
     let step = prop_oneof![
-        6 => (index(), rule()).prop_map(|(port, rule)| Step::Create(port, rule)),
-        1 => (index(), actions()).prop_map(|(like, actions)| Step::CreateAgain(like, actions)),
+        6 => (index(), rule()).prop_map(|(port, rule)| Step::Create(port, Box::new(rule))),
+        1 => (index(), actions()).prop_map(|(like, actions)| Step::CreateAgain(like, Box::new(actions))),
         3 => index().prop_map(Step::Destroy),
         1 => index().prop_map(Step::Flush),
         1 => index().prop_map(Step::QueryAndReset),
@@ -129,10 +151,11 @@ impl Pair {
         let handles: Vec<_> = self.model.by_handle.keys().copied().collect();
         let handle = |index: Index| (!handles.is_empty()).then(|| handles[index.index(handles.len())]);
         match step {
-            Step::Create(owner, rule) => self.create(port(owner), rule),
+            Step::Create(owner, rule) => self.create(port(owner), *rule),
             Step::CreateAgain(like, actions) => {
                 if let Some(handle) = handle(like) {
                     let rule = self.model.by_handle[&handle].0.clone();
+                    let actions = possible(&rule.matches, &actions);
                     self.create(port(like), SwitchRule { actions, ..rule });
                 }
             }

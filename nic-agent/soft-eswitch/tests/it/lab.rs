@@ -1,7 +1,9 @@
 //! Ports, frames in memory and a way out that fails as it is told.
 
-use nic_flow::PortId;
+use std::net::Ipv4Addr;
+
 use nic_flow::seam::{Burst, ChecksumState, NoHeadroom, PacketBuf};
+use nic_flow::{MacAddr, PortId, VxlanEncap};
 use proptest::prelude::*;
 use soft_eswitch::{Egress, Profile, Switch, SwitchConfig, Unsent};
 
@@ -53,6 +55,22 @@ impl PacketBuf for Frame {
 
     fn checksum(&self) -> ChecksumState {
         ChecksumState::Complete
+    }
+
+    fn set_checksum_complete(&mut self) {}
+}
+
+/// Into a tunnel from 192.0.2.2 to 192.0.2.1.
+pub(crate) fn encap(vni: u32) -> VxlanEncap {
+    VxlanEncap {
+        eth_dst: MacAddr::from_u64(0x0200_0000_000a),
+        eth_src: MacAddr::from_u64(0x0200_0000_000b),
+        vlan: None,
+        src: Ipv4Addr::new(192, 0, 2, 2).into(),
+        dst: Ipv4Addr::new(192, 0, 2, 1).into(),
+        tos: 0,
+        ttl: 64,
+        vni,
     }
 }
 
@@ -110,8 +128,31 @@ pub(crate) fn udp(src_port: u16, dst_port: u16) -> Vec<u8> {
     frame
 }
 
-/// Frames of a few addresses and ports, of any nesting of tags, sometimes cut off: most of them whole.
+/// `inner` in VXLAN with that VNI, from 192.0.2.1 to 192.0.2.2.
+pub(crate) fn vxlan(vni: u8, inner: &[u8]) -> Vec<u8> {
+    let datagram = (16 + inner.len()) as u16;
+    let mut frame = vec![2, 0, 0, 0, 0, 0xb, 2, 0, 0, 0, 0, 0xa, 0x08, 0x00, 0x45, 0];
+    frame.extend_from_slice(&(datagram + 20).to_be_bytes());
+    frame.extend_from_slice(&[0, 0, 0x40, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 0xc0, 0, 0x12, 0xb5]);
+    frame.extend_from_slice(&datagram.to_be_bytes());
+    frame.extend_from_slice(&[0, 0, 8, 0, 0, 0, 0, 0, vni, 0]);
+    frame.extend_from_slice(inner);
+    frame
+}
+
+/// Frames as of [`plain_frame`], some of them in a tunnel, which may be cut off too.
 pub(crate) fn frame() -> impl Strategy<Value = Vec<u8>> {
+    let cut = prop_oneof![9 => Just(usize::MAX), 1 => 0usize..70];
+    let tunnelled = (0u8..3, plain_frame(), cut).prop_map(|(vni, inner, cut)| {
+        let mut frame = vxlan(vni, &inner);
+        frame.truncate(cut);
+        frame
+    });
+    prop_oneof![3 => plain_frame(), 1 => tunnelled]
+}
+
+/// Frames of a few addresses and ports, of any nesting of tags, sometimes cut off: most of them whole.
+fn plain_frame() -> impl Strategy<Value = Vec<u8>> {
     let tags = prop::collection::vec((any::<bool>(), 0u8..3), 0..4);
     let tags = prop_oneof![3 => Just(Vec::new()), 1 => tags];
     let cut = prop_oneof![9 => Just(None), 1 => (0usize..70).prop_map(Some)];

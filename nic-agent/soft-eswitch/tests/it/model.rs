@@ -8,7 +8,7 @@ use nic_flow::action::outputs;
 use nic_flow::execute::execute;
 use nic_flow::extract::extract;
 use nic_flow::seam::PacketBuf;
-use nic_flow::{Counters, PortId};
+use nic_flow::{Counters, Destination, PortId};
 use nic_table::naive::NaiveTable;
 use soft_eswitch::{DropReason, Egress, PortStats, RuleHandle, SwitchRule};
 
@@ -74,7 +74,8 @@ impl Model {
         if left == 0 {
             return drop(stats, DropReason::Rule);
         }
-        let done = execute(&rule.actions, &mut frame, |port, frame: &Frame| {
+        let done = execute(&rule.actions, &mut frame, |to, frame: &Frame| {
+            let Destination::Port(port) = to else { panic!("a rule floods") };
             left -= 1;
             let copy = if left > 0 { outside.copy(frame) } else { Some(frame.clone()) };
             let Some(copy) = copy else { return drop(stats, DropReason::CopyNoBuffer) };

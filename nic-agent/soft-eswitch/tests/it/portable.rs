@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nic_flow::extract::extract;
 use nic_flow::seam::ActionKind;
-use nic_flow::{Action, Field, MacAddr, Match, Shape};
+use nic_flow::{Action, Field, MacAddr, Match, PortId, Shape};
 use proptest::prelude::*;
 use soft_eswitch::{ActionFault, CreateError, FieldFault, Profile, RuleFault, SwitchRule};
 
-use crate::lab::{frame, switch, udp, vf};
+use crate::lab::{encap, frame, switch, udp, vf, vxlan};
 
 fn check(matches: Match, actions: &[Action]) -> Result<(), RuleFault> {
     let actions = actions.iter().copied().collect();
@@ -39,6 +39,25 @@ fn tagged() -> Match {
     port().is(Field::VlanCount, 1).is(Field::VlanTpid, 0x8100).is(Field::VlanTci, 0x2005)
 }
 
+fn uplink() -> PortId {
+    PortId::uplink(0).unwrap()
+}
+
+/// VXLAN that an uplink received, with all that may be said of it.
+fn tunnel() -> Match {
+    ports(17)
+        .is(Field::InPort, uplink().bits().into())
+        .is(Field::IpSrc, 1)
+        .is(Field::IpDst, 2)
+        .is(Field::L4Dst, 4789)
+        .is(Field::Tunnel, 1)
+        .is(Field::Vni, 7)
+        .is(Field::TunEthSrc, 1)
+        .is(Field::TunEthDst, 2)
+        .is(Field::TunVlanCount, 0)
+        .is(Field::TunEthType, 0x0800)
+}
+
 const DROP: &[Action] = &[];
 
 fn out() -> Action {
@@ -65,6 +84,12 @@ fn what_every_card_can_match_is_taken() {
         ports(17),
         ports(6).is(Field::IpSrc, 1).is(Field::IpDst, 2),
         v6.is(Field::IpSrc, 1).is(Field::IpDst, 2).is(Field::L4Src, 1).is(Field::L4Dst, 2),
+        ip(0x0800).and(Field::IpTos, 2, 3),
+        ip(0x86dd).and(Field::IpTos, 0, 1),
+        tunnel(),
+        tunnel().and(Field::IpTos, 0, 1),
+        ports(17).is(Field::Tunnel, 0),
+        ports(6).is(Field::L4Dst, 4789).is(Field::Tunnel, 0),
     ] {
         assert_eq!(check(matches, &[out()]), Ok(()), "{matches:?}");
     }
@@ -90,7 +115,20 @@ fn what_some_card_cannot_match_is_refused_by_field() {
         (eth(0x0800).is(Field::IpSrc, 6), Field::IpSrc, Needs(Field::L3)),
         (ip(0x0800).and(Field::IpSrc, 1, 1), Field::IpSrc, Mask),
         (ip(0x86dd).and(Field::IpDst, 1, 1), Field::IpDst, Mask),
-        (ip(0x0800).is(Field::IpTos, 0), Field::IpTos, Unsupported),
+        (ip(0x0800).is(Field::IpTos, 0), Field::IpTos, Mask),
+        (ip(0x0800).and(Field::IpTos, 0, 2), Field::IpTos, Mask),
+        (eth(0x88cc).is(Field::L3, 0).and(Field::IpTos, 0, 3), Field::IpTos, Needs(Field::L3)),
+        (port().is(Field::Tunnel, 1), Field::Tunnel, Needs(Field::L4)),
+        (ports(17).is(Field::Tunnel, 1), Field::Tunnel, Value),
+        (ports(6).is(Field::L4Dst, 4789).is(Field::Tunnel, 1), Field::Tunnel, Value),
+        (tunnel().is(Field::Tunnel, 0), Field::Tunnel, Value),
+        (tunnel().is(Field::Tunnel, 2), Field::Tunnel, Value),
+        (ports(17).is(Field::Vni, 7), Field::Vni, Needs(Field::Tunnel)),
+        (ports(17).is(Field::TunEthDst, 7), Field::TunEthDst, Needs(Field::Tunnel)),
+        (ports(17).is(Field::TunVlanCount, 0), Field::TunVlanCount, Needs(Field::Tunnel)),
+        (tunnel().is(Field::TunVlanCount, 1), Field::TunVlanCount, Value),
+        (tunnel().is(Field::TunL3, 1), Field::TunL3, Unsupported),
+        (tunnel().is(Field::TunIpDst, 1), Field::TunIpDst, Unsupported),
         (ip(0x0800).is(Field::IpTtl, 1), Field::IpTtl, Unsupported),
         (ip(0x0800).is(Field::IpFrag, 0), Field::IpFrag, Unsupported),
         (ip(0x0800).is(Field::L4, 1), Field::L4, Needs(Field::IpProto)),
@@ -113,6 +151,10 @@ fn what_every_card_can_do_is_taken() {
         (port(), vec![push, Action::SetVlanPcp(1), Action::SetVlanVid(5), out()]),
         (tagged(), vec![Action::PopVlan, out()]),
         (ip(0x86dd), vec![Action::DecIpTtl, out()]),
+        (port(), vec![Action::EncapVxlan(encap(7)), Action::Output(uplink())]),
+        (tagged(), vec![Action::PopVlan, Action::EncapVxlan(encap(7)), Action::Output(uplink())]),
+        (tunnel(), vec![Action::DecapVxlan, out()]),
+        (tunnel(), vec![Action::DecapVxlan, push, Action::SetVlanVid(5), out()]),
         (
             ports(17),
             vec![
@@ -130,7 +172,11 @@ fn what_every_card_can_do_is_taken() {
 
 #[test]
 fn what_some_card_cannot_do_is_refused_by_action() {
-    use ActionFault::{AfterOutput, Needs, NoOutput, NotPushed, SecondOutput, SecondTag, Unsupported, Value};
+    use ActionFault::{
+        AfterOutput, AfterTunnel, Needs, NoOutput, NotFirst, NotPushed, NotUplink, SecondOutput, SecondTag,
+        SecondTunnel, Unsupported, Value,
+    };
+    let (encap, decap) = (Action::EncapVxlan(encap(7)), Action::DecapVxlan);
     let push = Action::push_ctag(0);
     let mac = MacAddr::from_u64(1);
     let v6 = Action::SetIpSrc(Ipv6Addr::LOCALHOST.into());
@@ -152,6 +198,24 @@ fn what_some_card_cannot_do_is_refused_by_action() {
         (ip(0x86dd), vec![Action::SetIpDst(v4()), out()], 0, Needs(Field::L3)),
         (port(), vec![Action::DecIpTtl, out()], 0, Needs(Field::L3)),
         (ip(0x0800), vec![Action::SetL4Src(1), out()], 0, Needs(Field::L4)),
+        (ip(0x0800), vec![Action::SetIpEcn(1), out()], 0, Unsupported),
+        (port(), vec![encap, out()], 1, NotUplink),
+        (port(), vec![encap], 0, NoOutput),
+        (port(), vec![encap, push, Action::Output(uplink())], 1, AfterTunnel),
+        (port(), vec![encap, encap, Action::Output(uplink())], 1, SecondTunnel),
+        (tunnel(), vec![decap, encap, Action::Output(uplink())], 1, SecondTunnel),
+        (tunnel(), vec![decap, Action::DecIpTtl, out()], 1, Needs(Field::L3)),
+        (tunnel(), vec![decap, Action::SetL4Dst(1), out()], 1, Needs(Field::L4)),
+        (tunnel(), vec![decap, Action::SetIpEcn(1), out()], 1, Unsupported),
+        (tunnel(), vec![push, decap, out()], 1, NotFirst),
+        (tunnel().is(Field::InPort, vf(0).bits().into()), vec![decap, out()], 0, Needs(Field::InPort)),
+        (ports(17), vec![decap, out()], 0, Needs(Field::Tunnel)),
+        (
+            tunnel().is(Field::VlanCount, 1).is(Field::VlanTpid, 0x8100),
+            vec![decap, Action::PopVlan, out()],
+            1,
+            Needs(Field::VlanCount),
+        ),
     ] {
         let kind = ActionKind::from(&actions[index]);
         assert_eq!(check(matches, &actions), Err(RuleFault::Action { index, kind, fault }), "{actions:?}");
@@ -172,11 +236,13 @@ fn priorities_are_for_the_full_profile() {
 }
 
 #[test]
-fn a_flow_of_every_shape_but_the_full_key_is_taken() {
-    let key = extract(&udp(1, 2), vf(0));
+fn a_flow_of_every_shape_is_taken_but_of_those_for_software() {
+    let plain = extract(&udp(1, 2), vf(0));
+    let tunnelled = extract(&vxlan(7, &udp(1, 2)), vf(0));
     for &shape in Shape::ALL {
+        let key = if shape.mask().get(Field::Tunnel) == 0 { plain } else { tunnelled };
         let taken = check(Match::new(key, shape.mask()), &[out()]).is_ok();
-        assert_eq!(taken, shape != Shape::FullKey, "{shape}");
+        assert_eq!(taken, !matches!(shape, Shape::FullKey | Shape::TunnelEcn), "{shape}");
     }
 }
 

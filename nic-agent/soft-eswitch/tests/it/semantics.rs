@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use nic_flow::{Action, ActionList, Counters, Field, Match, PortId};
+use nic_flow::seam::ActionKind;
+use nic_flow::{Action, ActionList, Counters, Field, Flood, Match, PortId, VxlanEncap, execute, extract};
 use soft_eswitch::{
     ActionFault, CreateError, DropReason, Forwarder, NoPort, Profile, RuleFault, RuleHandle, Switch,
     SwitchConfig, SwitchRule, Unsent,
 };
 
-use crate::lab::{Frame, Outside, burst, switch, udp, vf};
+use crate::lab::{Frame, Outside, burst, encap, switch, udp, vf, vxlan};
 
 fn to(ports: &[PortId]) -> ActionList {
     ports.iter().copied().map(Action::Output).collect()
@@ -80,6 +81,8 @@ fn every_drop_has_its_reason() {
     switch.create(vf(0), on(3, to(&[vf(0), vf(1)]))).unwrap();
     let push = [Action::push_ctag(1), Action::Output(vf(1))];
     switch.create(vf(0), on(4, push.into_iter().collect())).unwrap();
+    let tunnel = [Action::EncapVxlan(encap(7)), Action::Output(vf(1))];
+    switch.create(vf(0), on(5, tunnel.into_iter().collect())).unwrap();
     let mut expected = [0; DropReason::COUNT];
     let mut case = |reason: DropReason, frame: &[u8], fault: Option<Unsent>| {
         let mut outside = Outside { faults: vec![fault], ..Outside::default() };
@@ -94,6 +97,7 @@ fn every_drop_has_its_reason() {
     case(DropReason::TransmitDown, &udp(9, 2), Some(Unsent::Down));
     case(DropReason::CopyNoBuffer, &udp(9, 3), Some(Unsent::NoBuffer));
     case(DropReason::NoHeadroom, &udp(9, 4), None);
+    case(DropReason::TooLong, &[udp(9, 5), vec![0; 65_500]].concat(), None);
     case(DropReason::MissFull, &udp(9, 9), Some(Unsent::Full));
     case(DropReason::MissNoBuffer, &udp(9, 9), Some(Unsent::NoBuffer));
     case(DropReason::MissDown, &udp(9, 9), Some(Unsent::Down));
@@ -116,6 +120,103 @@ fn a_port_that_does_not_exist_takes_and_gives_nothing() {
         panic!("{refused}");
     };
     assert_eq!((index, fault), (1, ActionFault::NoPort(stranger)));
+}
+
+/// Uplink and VF, joined by a tunnel with VNI 7, as an overlay bridge would.
+fn joined(profile: Profile) -> Arc<Switch> {
+    let switch = Arc::new(switch(profile, 10));
+    let from = |port: PortId| Match::ANY.is(Field::InPort, port.bits().into());
+    let uplink = PortId::uplink(0).unwrap();
+    let into = [Action::EncapVxlan(encap(7)), Action::Output(uplink)];
+    switch.create(uplink, rule(0, from(vf(0)), into.into_iter().collect())).unwrap();
+    let tunnel = from(uplink)
+        .is(Field::VlanCount, 0)
+        .is(Field::EthType, 0x0800)
+        .is(Field::L3, 1)
+        .is(Field::IpProto, 17)
+        .is(Field::L4, 1)
+        .is(Field::L4Dst, 4789)
+        .is(Field::Tunnel, 1)
+        .is(Field::Vni, 7)
+        .is(Field::TunEthDst, 0x0200_0000_0002);
+    let out_of = [Action::DecapVxlan, Action::Output(vf(0))];
+    switch.create(uplink, rule(0, tunnel, out_of.into_iter().collect())).unwrap();
+    switch
+}
+
+#[test]
+fn frames_go_into_tunnels_and_come_out_of_them() {
+    let uplink = PortId::uplink(0).unwrap();
+    for profile in [Profile::Full, Profile::Portable] {
+        let mut forwarder = Forwarder::new(joined(profile), 64);
+        let mut pass = |port: PortId, frame: &[u8]| {
+            let mut outside = Outside::default();
+            forwarder.forward(port, &mut burst(&[Frame::new(54, frame)]), &mut outside).unwrap();
+            outside
+        };
+        let inside = pass(vf(0), &udp(1, 2)).sent;
+        assert_eq!((inside.len(), inside[0].0, inside[0].1.len()), (1, uplink, udp(1, 2).len() + 50));
+        assert_eq!(extract::tunnelled(&inside[0].1), Some(&udp(1, 2)[..]));
+        assert_eq!(pass(uplink, &vxlan(7, &udp(1, 2))).sent, [(vf(0), udp(1, 2))]);
+        let source_port = u16::from_be_bytes([inside[0].1[34], inside[0].1[35]]);
+        assert_eq!(source_port, execute::entropy(&udp(1, 2)));
+    }
+}
+
+#[test]
+fn only_whole_packets_of_the_tunnel_come_out_of_it() {
+    let uplink = PortId::uplink(0).unwrap();
+    let good = vxlan(7, &udp(1, 2));
+    let changed = |at: usize, value: u8| {
+        let mut frame = good.clone();
+        frame[at] = value;
+        frame
+    };
+    for (name, frame) in [
+        ("another VNI", vxlan(8, &udp(1, 2))),
+        ("another inner destination", changed(50 + 5, 9)),
+        ("no valid VNI", changed(42, 0)),
+        ("first fragment", changed(20, 0x20)),
+        ("later fragment", changed(21, 1)),
+        ("another port", changed(37, 0xb6)),
+        ("UDP shorter than the headers in it", changed(39, 29)),
+        ("IP length past the frame", changed(16, 9)),
+        ("no Ethernet header in it", vxlan(7, &udp(1, 2)[..13])),
+        ("nothing in it", vxlan(7, &[])),
+        ("no tunnel", udp(1, 2)),
+    ] {
+        for profile in [Profile::Full, Profile::Portable] {
+            let mut outside = Outside::default();
+            let mut forwarder = Forwarder::new(joined(profile), 64);
+            forwarder.forward(uplink, &mut burst(&[Frame::new(0, &frame)]), &mut outside).unwrap();
+            assert_eq!(outside.missed, [(uplink, frame.clone())], "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_no_switch_does_with_tunnels_is_refused() {
+    let tunnel = Match::ANY.is(Field::Tunnel, 1);
+    let v6 = [0xfd; 16].into();
+    for (matches, actions, index, fault) in [
+        (tunnel, vec![Action::Flood(Flood { list: 1, from_tunnel: false })], 0, ActionFault::Unsupported),
+        (tunnel, vec![Action::EncapVxlan(VxlanEncap { dst: v6, ..encap(7) })], 0, ActionFault::Value),
+        (tunnel, vec![Action::EncapVxlan(encap(1 << 24))], 0, ActionFault::Value),
+        (tunnel, vec![Action::DecapVxlan, Action::DecapVxlan], 1, ActionFault::Needs(Field::Tunnel)),
+        (tunnel, vec![Action::SetL4Dst(1), Action::DecapVxlan], 1, ActionFault::Needs(Field::Tunnel)),
+        (Match::ANY, vec![Action::DecapVxlan], 0, ActionFault::Needs(Field::Tunnel)),
+        (Match::ANY.is(Field::Tunnel, 2), vec![Action::DecapVxlan], 0, ActionFault::Needs(Field::Tunnel)),
+        (Match::ANY.and(Field::Tunnel, 1, 1), vec![Action::DecapVxlan], 0, ActionFault::Needs(Field::Tunnel)),
+    ] {
+        let kind = ActionKind::from(&actions[index]);
+        let refused = switch(Profile::Full, 1).validate(&rule(0, matches, actions.into_iter().collect()));
+        assert_eq!(refused, Err(CreateError::Unsupported(RuleFault::Action { index, kind, fault })));
+    }
+    let encap_again = [Action::EncapVxlan(encap(7)), Action::DecapVxlan, Action::DecapVxlan];
+    assert_eq!(
+        switch(Profile::Full, 1).validate(&rule(0, tunnel, encap_again.into_iter().collect())),
+        Ok(())
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod offload;
 mod rules;
 mod traffic;
+mod tunnels;
 
 /// What follows `key` on its line, as a number.
 fn number(text: &str, key: &str) -> u64 {

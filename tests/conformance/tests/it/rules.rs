@@ -49,7 +49,7 @@ const REFUSED: [(&str, &str, &str); 15] = [
     ("0 ingress pattern eth / end actions drop / end", "transfer field", "only transfer rules"),
     ("0 transfer group 1 pattern eth / end actions drop / end", "group field", "only group 0"),
     (
-        "0 transfer pattern eth / ipv4 / udp / vxlan / end actions drop / end",
+        "0 transfer pattern eth / ipv4 / udp / geneve / end actions drop / end",
         "specific pattern item",
         "does not know",
     ),
@@ -115,7 +115,7 @@ fn a_refused_rule_names_the_part_at_fault_and_the_reason() {
     testpmd.quit().unwrap();
 }
 
-fn refuses(testpmd: &mut Testpmd, cases: &[(&str, &str, &str)]) {
+pub(crate) fn refuses(testpmd: &mut Testpmd, cases: &[(&str, &str, &str)]) {
     for (rule, part, reason) in cases {
         for verb in ["validate", "create"] {
             let said = testpmd.run(&format!("flow {verb} {rule}")).unwrap();

@@ -19,7 +19,7 @@ fn testpmd(lab: &Lab) -> Testpmd {
 
 /// Sends datagrams from one host to another and returns how many came, each whole. No more are under
 /// way than the receiver's socket holds: its buffer is not what is tested.
-fn datagrams(from: &Namespace, to: &Namespace, address: &'static str, count: u32) -> u32 {
+pub(crate) fn datagrams(from: &Namespace, to: &Namespace, address: &'static str, count: u32) -> u32 {
     const UNDER_WAY: u32 = 64;
     let socket = to.enter(move || UdpSocket::bind((address, 5000)).unwrap()).unwrap().join().unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -50,7 +50,7 @@ fn datagrams(from: &Namespace, to: &Namespace, address: &'static str, count: u32
 }
 
 /// Sends bytes over TCP and returns what came.
-fn stream(from: &Namespace, to: &Namespace, address: &'static str, bytes: usize) -> usize {
+pub(crate) fn stream(from: &Namespace, to: &Namespace, address: &'static str, bytes: usize) -> usize {
     let listener = to.enter(move || TcpListener::bind((address, 5001)).unwrap()).unwrap().join().unwrap();
     let sender = from
         .enter(move || {
@@ -70,7 +70,7 @@ fn stream(from: &Namespace, to: &Namespace, address: &'static str, bytes: usize)
     got.len()
 }
 
-fn hits(testpmd: &mut Testpmd, rule: u32) -> u64 {
+pub(crate) fn hits(testpmd: &mut Testpmd, rule: u32) -> u64 {
     number(&testpmd.run(&format!("flow query 0 {rule} count")).unwrap(), "hits:")
 }
 
@@ -114,9 +114,13 @@ fn packets_over_veth_are_forwarded_by_rules_and_each_is_counted() {
     assert_eq!(hits(&mut testpmd, 4) - before, 1);
     let stats = testpmd.run("show port xstats 0").unwrap();
     assert_eq!(number(&stats, "eswitch_drop_rule:"), 1, "{stats}");
-    for counter in
-        ["wire_drop_not_offloadable:", "wire_drop_oversized:", "wire_receive_errors:", "wire_send_refused:"]
-    {
+    for counter in [
+        "wire_drop_not_offloadable:",
+        "wire_drop_oversized:",
+        "wire_receive_errors:",
+        "wire_send_refused:",
+        "wire_send_oversized:",
+    ] {
         assert_eq!(number(&stats, counter), 0, "{stats}");
     }
     testpmd.quit().unwrap();

@@ -1,4 +1,5 @@
 //! The pure crates together, against naive oracles.
 
+mod cards;
 mod slowpath;
 mod translation;

@@ -23,6 +23,16 @@ fn golden(before: &str, actions: &str, after: &str) {
     assert_eq!(sent(&list, &mut frame), [(port, hex(after))]);
 }
 
+/// The same for an encapsulation: `after` has UDP source port 49152, at that offset.
+fn golden_encap(before: &str, actions: &str, port_at: usize, after: &str) {
+    let mut after = hex(after);
+    assert_eq!(after[port_at..port_at + 2], [0xc0, 0]);
+    let chosen = crate::execute::entropy(&hex(before));
+    after[port_at..port_at + 2].copy_from_slice(&chosen.to_be_bytes());
+    let digits: String = after.iter().map(|byte| std::format!("{byte:02x}")).collect();
+    golden(before, actions, &digits);
+}
+
 #[test]
 fn both_mac_addresses_change() {
     // Ether(dst='02:00:00:00:00:02', src='02:00:00:00:00:01')/IP(src='10.10.1.1',
@@ -187,4 +197,75 @@ fn a_later_fragment_changes_in_its_ip_header_alone() {
     let after = "020000000002020000000001080045000026000100b94011acfac00002070a0a01027461696c206f6620612064
         6174616772616d";
     golden(before, "set_ip_src(192.0.2.7),set_l4_src(7)", after);
+}
+
+#[test]
+fn a_frame_goes_into_a_tunnel_over_ipv4() {
+    // Ether(dst='02:00:00:00:00:02', src='02:00:00:00:00:01')/IP(src='10.10.1.1', dst='10.10.1.2',
+    // tos=2)/UDP(sport=1, dport=2)/b'x'
+    let before = "02000000000202000000000108004502001d00010000401164b70a0a01010a0a010200010002000971c278";
+    // Ether(dst='02:00:00:00:00:0b', src='02:00:00:00:00:0a')/IP(src='192.0.2.1', dst='192.0.2.2',
+    // tos=2, ttl=64, id=0, flags='DF')/UDP(sport=49152, dport=4789, chksum=0)/VXLAN(flags=8, vni=100)/
+    // Ether(dst='02:00:00:00:00:02', src='02:00:00:00:00:01')/IP(src='10.10.1.1', dst='10.10.1.2',
+    // tos=2)/UDP(sport=1, dport=2)/b'x'
+    let after = "02000000000b02000000000a08004502004f000040004011b698c0000201c0000202c00012b5003b0000080000
+        000000640002000000000202000000000108004502001d00010000401164b70a0a01010a0a0102000100020009
+        71c278";
+    golden_encap(
+        before,
+        "encap_vxlan(100/192.0.2.1/192.0.2.2/02:00:00:00:00:0a/02:00:00:00:00:0b/0x02/64)",
+        34,
+        after,
+    );
+}
+
+#[test]
+fn a_frame_goes_into_a_tunnel_over_ipv6_with_a_tag() {
+    // Ether(dst='02:00:00:00:00:02', src='02:00:00:00:00:01')/IPv6(src='2001:db8:1::1',
+    // dst='2001:db8:1::2')/TCP(sport=40000, dport=443)
+    let before = "02000000000202000000000186dd600000000014064020010db800010000000000000000000120010db8000100
+        0000000000000000029c4001bb00000000000000005002200096700000";
+    // Ether(dst='02:00:00:00:00:0b', src='02:00:00:00:00:0a')/Dot1Q(vlan=9, prio=5)/
+    // IPv6(src='2001:db8::1', dst='2001:db8::2', tc=0xb8, hlim=255)/UDP(sport=49152, dport=4789,
+    // chksum=0)/VXLAN(flags=8, vni=7)/Ether(dst='02:00:00:00:00:02', src='02:00:00:00:00:01')/
+    // IPv6(src='2001:db8:1::1', dst='2001:db8:1::2')/TCP(sport=40000, dport=443)
+    let after = "02000000000b02000000000a8100a00986dd6b800000005a11ff20010db800000000000000000000000120010d
+        b8000000000000000000000002c00012b5005a0000080000000000070002000000000202000000000186dd6000
+        00000014064020010db800010000000000000000000120010db80001000000000000000000029c4001bb000000
+        00000000005002200096700000";
+    golden_encap(
+        before,
+        "encap_vxlan(7/2001:db8::1/2001:db8::2/02:00:00:00:00:0a/02:00:00:00:00:0b/0xb8/255/0xa009)",
+        58,
+        after,
+    );
+}
+
+#[test]
+fn a_frame_comes_out_of_a_tunnel_and_is_marked() {
+    // Ether(dst='02:00:00:00:00:0b', src='02:00:00:00:00:0a')/Dot1Q(vlan=9)/IP(src='192.0.2.1',
+    // dst='192.0.2.2', tos=3, options=[IPOption_Router_Alert()])/UDP(sport=50000, dport=4789)/
+    // VXLAN(flags=8, vni=100)/Ether(dst='02:00:00:00:00:02', src='02:00:00:00:00:01')/
+    // IP(src='10.10.1.1', dst='10.10.1.2', tos=0xb9)/ICMP(id=7, seq=1)/b'ping'
+    let before = "02000000000b02000000000a81000009080046030056000100004011618bc0000201c000020294040000c35012
+        b5003e2d650800000000006400020000000002020000000001080045b90020000100004001640d0a0a01010a0a
+        0102080019270007000170696e67";
+    // Ether(dst='02:00:00:00:00:02', src='02:00:00:00:00:01')/IP(src='10.10.1.1', dst='10.10.1.2',
+    // tos=0xbb)/ICMP(id=7, seq=1)/b'ping'
+    let after = "020000000002020000000001080045bb0020000100004001640b0a0a01010a0a0102080019270007000170696e
+        67";
+    golden(before, "decap_vxlan,set_ip_ecn(3)", after);
+}
+
+#[test]
+fn an_ecn_codepoint_is_set_in_ipv6() {
+    // Ether(dst='02:00:00:00:00:02', src='02:00:00:00:00:01')/IPv6(src='2001:db8::1',
+    // dst='2001:db8::2', tc=0xb9, fl=0x12345)/UDP(sport=1, dport=2)
+    let before = "02000000000202000000000186dd6b9123450008114020010db800000000000000000000000120010db8000000
+        000000000000000002000100020008a466";
+    // Ether(dst='02:00:00:00:00:02', src='02:00:00:00:00:01')/IPv6(src='2001:db8::1',
+    // dst='2001:db8::2', tc=0xbb, fl=0x12345)/UDP(sport=1, dport=2)
+    let after = "02000000000202000000000186dd6bb123450008114020010db800000000000000000000000120010db8000000
+        000000000000000002000100020008a466";
+    golden(before, "set_ip_ecn(3)", after);
 }

@@ -122,3 +122,42 @@ fn spanning_tree_frame() {
         "in_port=pf0vf3,eth_src=02:00:00:00:00:01,eth_dst=01:80:c2:00:00:00,eth_type=0x05ff",
     );
 }
+
+#[test]
+fn vxlan_over_ipv4() {
+    // Ether(dst='02:00:00:00:00:0b', src='02:00:00:00:00:0a')/IP(src='192.0.2.1', dst='192.0.2.2',
+    // tos=3)/UDP(sport=50000, dport=4789, chksum=0)/VXLAN(flags=8, vni=100)/
+    // Ether(dst='02:00:00:00:00:02', src='02:00:00:00:00:01')/IP(src='10.10.1.1', dst='10.10.1.2',
+    // tos=1)/TCP(sport=40000, dport=443, flags='S')
+    golden(
+        "02000000000b02000000000a08004503005a000100004011f68bc0000201c0000202c35012b500460000080000
+         000000640002000000000202000000000108004501002800010000400664b80a0a01010a0a01029c4001bb0000
+         00000000000050022000dbd00000",
+        "in_port=pf0vf3,eth_src=02:00:00:00:00:0a,eth_dst=02:00:00:00:00:0b,eth_type=0x0800,l3=1,\
+         ip_src=192.0.2.1,ip_dst=192.0.2.2,ip_proto=17,ip_tos=0x0003,ip_ttl=64,l4=1,l4_src=50000,\
+         l4_dst=4789,tunnel=1,vni=100,tun_eth_src=02:00:00:00:00:01,tun_eth_dst=02:00:00:00:00:02,\
+         tun_eth_type=0x0800,tun_l3=1,tun_ip_src=10.10.1.1,tun_ip_dst=10.10.1.2,tun_ip_proto=6,\
+         tun_ip_tos=0x0001,tun_ip_ttl=64,tun_l4=1,tun_l4_src=40000,tun_l4_dst=443,\
+         tun_tcp_flags=0x0002",
+    );
+}
+
+#[test]
+fn vxlan_over_ipv6_behind_a_tag_with_a_tag_inside() {
+    // Ether(dst='02:00:00:00:00:0b', src='02:00:00:00:00:0a')/Dot1Q(vlan=9, prio=5)/
+    // IPv6(src='2001:db8::1', dst='2001:db8::2', hlim=63)/UDP(sport=50000, dport=4789)/VXLAN(flags=8,
+    // vni=0xffffff)/Ether(dst='ff:ff:ff:ff:ff:ff', src='02:00:00:00:00:01')/Dot1Q(vlan=100)/ARP(op=1,
+    // hwsrc='02:00:00:00:00:01', psrc='10.10.1.1', hwdst='00:00:00:00:00:00', pdst='10.10.1.2')
+    golden(
+        "02000000000b02000000000a8100a00986dd60000000003e113f20010db800000000000000000000000120010d
+         b8000000000000000000000002c35012b5003e156d08000000ffffff00ffffffffffff02000000000181000064
+         080600010800060400010200000000010a0a01010000000000000a0a0102",
+        "in_port=pf0vf3,eth_src=02:00:00:00:00:0a,eth_dst=02:00:00:00:00:0b,vlan_count=1,\
+         vlan_tpid=0x8100,vlan_tci=0xa009,eth_type=0x86dd,l3=1,ip_src=2001:db8::1,\
+         ip_dst=2001:db8::2,ip_proto=17,ip_ttl=63,l4=1,l4_src=50000,l4_dst=4789,tunnel=1,\
+         vni=16777215,tun_eth_src=02:00:00:00:00:01,tun_eth_dst=ff:ff:ff:ff:ff:ff,\
+         tun_vlan_count=1,tun_vlan_tpid=0x8100,tun_vlan_tci=0x0064,tun_eth_type=0x0806,tun_l3=1,\
+         tun_ip_src=10.10.1.1,tun_ip_dst=10.10.1.2,tun_ip_proto=1,\
+         tun_arp_sha=02:00:00:00:00:01",
+    );
+}

@@ -5,10 +5,11 @@ use std::fmt::Debug;
 use std::time::Instant;
 
 use dpdk::FlowRule;
+use nic_flow::action::Destination;
 use nic_flow::execute::execute;
 use nic_flow::extract::extract;
-use nic_flow::field::L4;
-use nic_flow::seam::{PacketBuf, Refusal, RuleSink};
+use nic_flow::field::{Field, L4};
+use nic_flow::seam::{ActionKind, PacketBuf, Refusal, RuleSink};
 use nic_flow::{Counters, PortId, Rule, Shape};
 use sim::frame::Frame;
 use sim::random::Random;
@@ -44,6 +45,10 @@ struct Tally {
     rewritten: u32,
     /// Rewritten packets of which the checksums were right and still are.
     sound: u32,
+    /// Packets that went into a tunnel, by the length of what was put in front of them.
+    entered: BTreeMap<usize, u32>,
+    /// Frames that came out of a tunnel, likewise.
+    left: BTreeMap<usize, u32>,
     dropped: u32,
     missed: u32,
     undersized: u32,
@@ -153,22 +158,30 @@ impl Run {
         assert!(hit.next().is_none(), "rules do not overlap");
         live.due.add(frame.len());
         let mut exits = Vec::new();
-        let emit = |port, packet: &Frame| exits.push((Exit::Wire(port), packet.data().to_vec()));
+        let emit = |to, packet: &Frame| match to {
+            Destination::Port(port) => exits.push((Exit::Wire(port), packet.data().to_vec())),
+            Destination::Flood(_) => panic!("no card takes a flood"),
+        };
         execute(&live.rule.actions, &mut Frame::new(frame), emit).expect("there is headroom");
         // Of a layer 4 that is not whole, such as a neighbour advertisement without target, no checksum
         // is known, and none follows.
-        let right = key.l4() != L4::Malformed && sums::hold(frame) == Some(true);
-        for (_, bytes) in &exits {
-            if right {
-                assert_ne!(
-                    sums::hold(bytes),
-                    Some(false),
-                    "{} becomes {}: {}",
-                    hex(frame),
-                    hex(bytes),
-                    live.rule
-                );
-                self.tally.sound += u32::from(bytes != frame);
+        let broken = [Field::L4, Field::TunL4].map(|field| L4::from_bits(key.get(field)) == L4::Malformed);
+        let right = broken == [false; 2] && sums::hold(frame) == Some(true);
+        // A tunnel's datagram that goes without checksum stays so, also where it becomes another's.
+        let bare = sums::is_bare(frame);
+        for (_, bytes) in exits.iter().filter(|_| right) {
+            let sound = sums::hold(bytes) != Some(false) || (bare && sums::is_bare(bytes));
+            assert!(sound, "{} becomes {}: {}", hex(frame), hex(bytes), live.rule);
+            self.tally.sound += u32::from(bytes != frame);
+        }
+        if let Some((_, bytes)) = exits.first() {
+            let (longer, shorter) =
+                (bytes.len().saturating_sub(frame.len()), frame.len().saturating_sub(bytes.len()));
+            let has = |kind| live.rule.actions.iter().any(|action| ActionKind::from(action) == kind);
+            match (has(ActionKind::EncapVxlan), has(ActionKind::DecapVxlan)) {
+                (true, false) => *self.tally.entered.entry(longer).or_default() += 1,
+                (false, true) => *self.tally.left.entry(shorter).or_default() += 1,
+                _ => {}
             }
         }
         match exits.first() {
@@ -198,14 +211,26 @@ impl Run {
         let rest = self.rig.rest();
         assert!(rest.is_empty(), "nobody expected {rest:?}");
         assert_eq!(self.rig.buffers_in_use(), 0);
-        let Tally { accepted, refused, packets, forwarded, rewritten, sound, dropped, missed, undersized } =
-            &self.tally;
+        let Tally {
+            accepted,
+            refused,
+            packets,
+            forwarded,
+            rewritten,
+            sound,
+            entered,
+            left,
+            dropped,
+            missed,
+            undersized,
+        } = &self.tally;
         let rules: u32 = accepted.values().sum();
         println!(
             "{worlds} worlds, {rules} rules, {packets} packets ({forwarded} forwarded, {rewritten} rewritten of which {sound} with checksums, \
              {dropped} dropped, {missed} missed, {undersized} too short) in {:?}",
             start.elapsed()
         );
+        println!("into tunnels: {entered:?}, out of tunnels: {left:?}");
         println!("accepted: {accepted:?}");
         println!("refused: {refused:#?}");
         self.tally
@@ -248,6 +273,11 @@ fn enough(tally: &Tally) {
     at_least(&tally.accepted, &"other", 20);
     assert!(tally.accepted.values().sum::<u32>() >= 1500);
     assert!(tally.packets >= 15_000, "{}", tally.packets);
+    // Both IP versions, without a tag and with one.
+    for overhead in [50, 54, 70, 74] {
+        at_least(&tally.entered, &overhead, 50);
+        at_least(&tally.left, &overhead, 50);
+    }
     for count in [tally.forwarded, tally.rewritten, tally.sound, tally.dropped, tally.missed] {
         assert!(count >= 500, "{count}");
     }

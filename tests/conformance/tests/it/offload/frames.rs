@@ -1,6 +1,7 @@
 //! Frames as hosts send them, and as they should not.
 
 use nic_flow::FlowKey;
+use nic_flow::field::{Field, TUNNELLED, Tunnel};
 use sim::frame::build;
 use sim::random::Random;
 
@@ -12,11 +13,10 @@ const TRAILER: usize = 8;
 /// A frame that looks like `key`: at times with options or extension headers, with checksums that hold,
 /// at times cut off or with a bit turned over. Its true key is what extraction says.
 pub(super) fn frame(random: &mut Random, key: &FlowKey) -> Vec<u8> {
-    let mut frame = build(key, random.bits());
-    if random.chance(20) {
-        lengthen(random, &mut frame);
-    }
-    sums::complete(&mut frame);
+    let mut frame = match key.tunnel() {
+        Tunnel::None => single(random, key),
+        status => tunnelled(random, key, status),
+    };
     if random.chance(8) {
         frame.truncate(random.below(frame.len() as u64 - TRAILER as u64) as usize + 1);
     }
@@ -25,6 +25,50 @@ pub(super) fn frame(random: &mut Random, key: &FlowKey) -> Vec<u8> {
         frame[at] ^= 1 << random.below(8);
     }
     frame
+}
+
+fn single(random: &mut Random, key: &FlowKey) -> Vec<u8> {
+    let mut frame = build(key, random.bits());
+    if random.chance(20) {
+        lengthen(random, &mut frame);
+    }
+    sums::complete(&mut frame);
+    frame
+}
+
+/// The key of the frame in a tunnel, as of one that came out of it.
+fn inner(key: &FlowKey) -> FlowKey {
+    let move_out = |frame: FlowKey, &(plain, behind): &(Field, Field)| frame.with(plain, key.get(behind));
+    TUNNELLED.iter().fold(FlowKey::ZERO, move_out)
+}
+
+/// The key of a packet without what is in its tunnel.
+fn outer(key: &FlowKey) -> FlowKey {
+    let without = TUNNELLED.iter().fold(*key, |key, &(_, behind)| key.with(behind, 0));
+    without.with(Field::Tunnel, 0).with(Field::Vni, 0)
+}
+
+/// A frame in the datagram of another one, where the other one is a datagram.
+fn tunnelled(random: &mut Random, key: &FlowKey, status: Tunnel) -> Vec<u8> {
+    let mut packet = build(&outer(key), random.bits());
+    let Some(end) = sums::datagram_end(&packet) else { return single(random, &outer(key)) };
+    packet.truncate(end);
+    // Whoever receives looks at no reserved bit (RFC 7348 section 5).
+    let reserved = if random.chance(20) { random.bits() & 0xf7_ff_ff_ff_00_00_00_ff } else { 0 };
+    let valid = if status == Tunnel::Malformed { 0 } else { 0x08 << 56 };
+    let header = valid | (key.get(Field::Vni) as u64) << 8 | reserved;
+    packet.extend_from_slice(&header.to_be_bytes());
+    packet.extend_from_slice(&single(random, &inner(key)));
+    sums::fit_datagram(&mut packet);
+    if random.chance(15) {
+        lengthen(random, &mut packet);
+    }
+    if random.chance(30) {
+        sums::complete(&mut packet);
+    } else {
+        sums::complete_without_datagram(&mut packet);
+    }
+    packet
 }
 
 /// Puts IPv4 options or IPv6 extension headers behind the fixed header.

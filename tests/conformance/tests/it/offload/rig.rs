@@ -11,12 +11,13 @@ use nic_flow::PortId;
 use nic_offload::{Ports, Sink};
 
 /// One for each test. Together they have at most the 32 ports that DPDK takes.
-const DEVICES: [&str; 5] = [
+const DEVICES: [&str; 6] = [
     "net_eswitch0,profile=portable,vfs=3,representor=vf[0-2],backing=*:inject",
     "net_eswitch1,profile=full,vfs=3,representor=vf[0-2],backing=*:inject",
     "net_eswitch2,profile=portable,vfs=1,representor=vf0,backing=*:inject",
     "net_eswitch3,profile=portable,vfs=1,representor=vf0,backing=*:inject",
     "net_eswitch4,profile=portable,vfs=2,representor=vf0,backing=*:inject,max_rules=4",
+    "net_eswitch5,profile=full,vfs=1,representor=vf0,backing=*:inject",
 ];
 
 /// How long a frame or a count may take that must come.

@@ -5,11 +5,12 @@ use std::time::Duration;
 use nic_flow::field::{Field, L3, L4};
 use nic_flow::seam::Refusal;
 use nic_flow::{Action, ActionList, Counters, FlowKey, Match, PortId, Shape};
-use nic_pipeline::{Table, Touched};
+use nic_pipeline::Touched;
 use nic_policy::capability::SoftwareReason;
 use nic_policy::stats::{PortStats, StageStats, Stats};
 use nic_policy::{
-    Change, Delta, DropReason, FlowRule, FlowRuleId, Object, ObjectId, Offload, Port, Revision,
+    Attachment, Change, Delta, DropReason, FlowRule, FlowRuleId, Object, ObjectId, Offload, Port, Revision,
+    Stage,
 };
 use nic_slowpath::{Config, FlowView, InstallerConfig};
 use sim::frame;
@@ -22,7 +23,15 @@ pub(crate) const VF1: PortId = PortId::from_bits(0x8001);
 pub(crate) const PORTS: [PortId; 3] = [UPLINK, VF0, VF1];
 
 pub(crate) fn open(id: PortId) -> Change {
-    Change::Put(Object::Port(Port { id, enabled: true, source_macs: None }))
+    Change::Put(Object::Port(Port {
+        id,
+        enabled: true,
+        source_macs: None,
+        bridges: Attachment::default(),
+        learning: true,
+        mac_limit: 0,
+        flood_budget: 0,
+    }))
 }
 
 pub(crate) fn rule(id: u64, matches: Match, actions: &[Action]) -> Change {
@@ -93,8 +102,8 @@ fn stats() -> Stats {
     Stats { ports: PORTS.into_iter().map(no_port).collect(), ..Stats::default() }
 }
 
-fn all_passed(upcalls: u64) -> [StageStats; 3] {
-    [StageStats { passed: upcalls, dropped: 0 }; 3]
+fn all_passed(upcalls: u64) -> [StageStats; Stage::COUNT] {
+    [StageStats { passed: upcalls, ..StageStats::default() }; Stage::COUNT]
 }
 
 const NET1: u32 = 0x0a0a_0100;
@@ -355,7 +364,7 @@ fn a_change_too_large_to_compare_looks_at_every_flow_and_disturbs_none() {
         .collect();
     change(&mut world, &others);
     assert_eq!(world.worker.stats().revalidated, 0, "compared, and left alone");
-    let elsewhere = Touched { table: Table::FlowRules, matches: to_network(VF0, 0x0b0b_0b00) };
+    let elsewhere = Touched::FlowRules(to_network(VF0, 0x0b0b_0b00));
     let snapshot = world.worker.snapshot().clone();
     world.worker.publish(snapshot, &vec![elsewhere; 1 << 20], world.now);
     assert_eq!(world.worker.stats().revalidated, 1);

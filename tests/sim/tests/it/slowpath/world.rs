@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use nic_flow::execute::execute;
 use nic_flow::seam::PacketBuf;
-use nic_flow::{FlowKey, PortId, RuleId};
-use nic_pipeline::{Snapshot, translate};
+use nic_flow::{Action, Destination, FlowKey, PortId, RuleId};
+use nic_pipeline::{Snapshot, State, translate};
 use nic_policy::stats::StageStats;
 use nic_policy::{Delta, DropReason, Offload, Revision, Stage};
 use nic_slowpath::{Completion, Config, Installer, InstallerConfig, Polled, Worker};
 use sim::card::{Card, CardIo, CardRules, Faults, Sent};
 use sim::frame::{self, Frame};
-use sim::oracle::Policy;
+use sim::oracle::{self, Memory, Policy};
 use sim::random::Random;
 use sim::scenario;
 use soft_eswitch::Profile;
@@ -228,16 +228,16 @@ impl World {
         }
         for rule in self.card.rules() {
             for key in self.keys.iter().rev().take(64).filter(|key| rule.matches.matches(key)) {
-                assert_eq!(rule.actions.as_slice(), self.policy.translate(key).unwrap_or_default());
+                assert_eq!(rule.actions.as_slice(), oracle(&self.policy, key).unwrap_or_default());
             }
         }
         for flow in self.worker.flows() {
             let now = retranslate(flow.matches.key(), self.worker.snapshot());
-            assert_eq!((&flow.actions, flow.dropped), (&now.actions, now.dropped));
+            assert_eq!((&flow.actions, flow.dropped), (&now.actions, now.dropped()));
             let mut random = Random::new(u64::from(flow.id.slot));
             for _ in 0..4 {
                 let packet = scenario::within(&mut random, flow.matches.key(), flow.matches.mask());
-                assert_eq!(flow.actions.as_slice(), self.policy.translate(&packet).unwrap_or_default());
+                assert_eq!(flow.actions.as_slice(), oracle(&self.policy, &packet).unwrap_or_default());
             }
         }
     }
@@ -280,13 +280,23 @@ fn subject(completion: &Completion) -> Option<RuleId> {
 }
 
 fn retranslate(key: &FlowKey, snapshot: &Snapshot) -> nic_pipeline::Translation {
-    translate(key, snapshot, &mut [StageStats::default(); Stage::COUNT])
+    translate(key, snapshot, &State::default(), &mut [StageStats::default(); Stage::COUNT])
+}
+
+/// What a policy without bridges does to a packet.
+fn oracle(policy: &Policy, key: &FlowKey) -> Result<Vec<Action>, DropReason> {
+    match policy.translate(key, &Memory::default()).fate {
+        oracle::Fate::Forward(actions) => Ok(actions),
+        oracle::Fate::Drop(reason) => Err(reason),
+        other => panic!("{other:?} in a policy without bridges"),
+    }
 }
 
 fn fate(policy: &Policy, port: PortId, bytes: &[u8]) -> Fate {
-    let actions = policy.translate(&frame::key(bytes, port))?;
+    let actions = oracle(policy, &frame::key(bytes, port))?;
     let mut outputs = Vec::new();
     execute(&actions, &mut Frame::new(bytes), |to, packet: &Frame| {
+        let Destination::Port(to) = to else { panic!("no policy here floods") };
         outputs.push((to, packet.data().to_vec()));
     })
     .expect("test frames have headroom");

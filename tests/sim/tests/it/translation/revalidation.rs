@@ -3,14 +3,13 @@
 
 use nic_flow::{FlowKey, PortId};
 use nic_pipeline::testing::{STAGES, StageFn, translate_with};
-use nic_pipeline::{Snapshot, Touched, Translation};
+use nic_pipeline::{Member, Snapshot, State, Touched, Translation};
 use nic_policy::{Revision, Stage};
-use sim::oracle::Policy;
+use sim::oracle::{Memory, Policy};
 use sim::random::Random;
 use sim::scenario;
 
-use super::megaflows::outcome;
-use super::{policies, seeds, snapshot};
+use super::{learn, outcome, policies, seeds, snapshot, state};
 
 const FLOWS: usize = 12;
 const CHANGES: u64 = 5;
@@ -28,34 +27,63 @@ pub(super) struct Fate {
     pub(super) changed: bool,
 }
 
-/// One change of a policy, done to the oracle's copy and to the snapshot.
-fn change(random: &mut Random, policy: &mut Policy, snapshot: &Snapshot, n: u64) -> (Snapshot, Vec<Touched>) {
-    if random.chance(20) {
-        let present: Vec<PortId> = scenario::devices(random);
-        policy.devices = present.iter().copied().collect();
-        return snapshot.with_devices(&present);
+/// A world and its history.
+struct World {
+    random: Random,
+    policy: Policy,
+    memory: Memory,
+    snapshot: Snapshot,
+    state: State,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut random = Random::new(!seed);
+        let policy = scenario::policy(&mut random);
+        let memory = scenario::memory(&mut random, &policy);
+        let (snapshot, state) = (snapshot(&policy), state(&memory));
+        World { random, policy, memory, snapshot, state }
     }
-    let delta = scenario::delta(random, policy, n);
-    policy.apply(&delta);
-    snapshot.apply(&delta).expect("ids are unique")
+
+    fn translate(&self, stages: &[(Stage, StageFn)], packet: &FlowKey) -> Translation {
+        translate_with(stages, packet, &self.snapshot, &self.state)
+    }
+
+    /// One change, done to the oracle's copies and to the pipeline's, and what it touched.
+    fn change(&mut self, n: u64) -> Vec<Touched> {
+        if self.random.chance(40) {
+            let lesson = scenario::lesson(&mut self.random, &self.policy);
+            self.memory.learn(&lesson);
+            return learn(&mut self.state, &lesson).into_iter().collect();
+        }
+        let (next, touched) = if self.random.chance(20) {
+            let present: Vec<PortId> = scenario::devices(&mut self.random);
+            self.policy.devices = present.iter().copied().collect();
+            self.snapshot.with_devices(&present)
+        } else {
+            let delta = scenario::delta(&mut self.random, &self.policy, n);
+            self.policy.apply(&delta);
+            self.snapshot.apply(&delta).expect("ids are unique")
+        };
+        self.snapshot = next;
+        touched
+    }
 }
 
 /// Looks for a stale flow in the history of one seed.
 pub(super) fn stale(stages: &[(Stage, StageFn)], seed: u64, mut seen: impl FnMut(Fate)) -> Option<Stale> {
-    let mut random = Random::new(!seed);
-    let mut policy = scenario::policy(&mut random);
-    let mut now = snapshot(&policy);
+    let mut world = World::new(seed);
     let mut flows: Vec<(FlowKey, Translation)> = Vec::new();
     for n in 2..2 + CHANGES {
         while flows.len() < FLOWS {
-            let packet = scenario::packet_for(&mut random, &policy);
-            flows.push((packet, translate_with(stages, &packet, &now)));
+            let packet = scenario::packet_for(&mut world.random, &world.policy);
+            flows.push((packet, world.translate(stages, &packet)));
         }
-        let (next, touched) = change(&mut random, &mut policy, &now, n);
+        let touched = world.change(n);
         for (packet, flow) in &mut flows {
             let depends = |touched: &Touched| flow.dependencies.iter().any(|d| d.is_touched_by(touched));
             let fate = touched.iter().any(depends);
-            let mut again = translate_with(stages, packet, &next);
+            let mut again = world.translate(stages, packet);
             let changed = outcome(&again) != outcome(flow);
             seen(Fate { touched: fate, changed });
             if fate {
@@ -68,32 +96,35 @@ pub(super) fn stale(stages: &[(Stage, StageFn)], seed: u64, mut seen: impl FnMut
                 if outcome(&again) != outcome(flow) {
                     return Some(Stale { seed, packet, touched });
                 }
-                packet = scenario::within(&mut random, &packet, &flow.read);
-                again = translate_with(stages, &packet, &next);
+                packet = scenario::within(&mut world.random, &packet, &flow.read);
+                again = world.translate(stages, &packet);
             }
         }
-        flows.swap_remove(random.below(FLOWS as u64) as usize);
-        now = next;
+        flows.swap_remove(world.random.below(FLOWS as u64) as usize);
     }
-    assert_same_as_from_scratch(seed, &mut random, &policy, &now);
+    assert_same_as_from_scratch(seed, &mut world);
     None
 }
 
-/// A snapshot that came by deltas answers as one that was made at once, and a full sync of the same
-/// policy touches nothing.
-fn assert_same_as_from_scratch(seed: u64, random: &mut Random, policy: &Policy, by_deltas: &Snapshot) {
-    let at_once = snapshot(policy);
+/// A world that came by changes answers as one that was made at once, and a full sync of the same policy
+/// touches nothing.
+fn assert_same_as_from_scratch(seed: u64, world: &mut World) {
+    let (at_once, taught) = (snapshot(&world.policy), state(&world.memory));
+    let World { random, policy, snapshot: by_deltas, .. } = world;
     assert_eq!(by_deltas.len(), policy.objects.len(), "seed {seed}");
     for (&id, object) in &policy.objects {
         assert_eq!(by_deltas.object(id).as_ref(), Some(object), "seed {seed}");
     }
-    for _ in 0..4 {
-        let packet = scenario::packet_for(random, policy);
-        let (one, other) =
-            (translate_with(&STAGES, &packet, by_deltas), translate_with(&STAGES, &packet, &at_once));
-        assert_eq!(one, other, "seed {seed}: {packet:?}");
+    for bridge in policy.bridges() {
+        let members: Vec<Member> = by_deltas.members(bridge.id).collect();
+        assert!(members.iter().copied().eq(at_once.members(bridge.id)), "seed {seed}: {members:?}");
     }
-    let (synced, touched) = by_deltas.apply(&scenario::full(policy, 99)).expect("ids are unique");
+    let packets: Vec<FlowKey> = (0..4).map(|_| scenario::packet_for(random, policy)).collect();
+    for packet in packets {
+        let now = world.translate(&STAGES, &packet);
+        assert_eq!(now, translate_with(&STAGES, &packet, &at_once, &taught), "seed {seed}: {packet:?}");
+    }
+    let (synced, touched) = world.snapshot.apply(&scenario::full(&world.policy, 99)).expect("ids are unique");
     assert_eq!((touched, synced.revision()), (Vec::new(), Revision(99)), "seed {seed}");
 }
 

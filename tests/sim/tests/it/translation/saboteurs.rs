@@ -1,8 +1,8 @@
 //! Stages that break a promise, to see that the tests would notice. They exist only here.
 
-use nic_flow::{ActionList, Field};
-use nic_pipeline::Table;
-use nic_pipeline::testing::{Probe, STAGES, StageFn};
+use nic_flow::Field;
+use nic_pipeline::Dependency;
+use nic_pipeline::testing::{Plan, Probe, STAGES, StageFn};
 use nic_policy::{DropReason, Stage, Verdict};
 
 use super::megaflows::counterexample;
@@ -16,51 +16,78 @@ fn with(stage: Stage, saboteur: StageFn) -> [(Stage, StageFn); Stage::COUNT] {
 }
 
 /// Reads one bit of one field behind the probe's back.
-fn reads_in_secret(probe: &mut Probe<'_>, plan: &mut ActionList) -> Verdict {
+fn reads_in_secret<'s>(probe: &mut Probe<'s>, plan: &mut Plan<'s>) -> Verdict {
     if probe.peek(Field::ArpTha) & 0x100 != 0 {
         return Verdict::Drop(DropReason::RuleDrop);
     }
     STAGES[Stage::FlowRules.index()].1(probe, plan)
 }
 
-fn forgets(table: Table, stage: Stage, probe: &mut Probe<'_>, plan: &mut ActionList) -> Verdict {
-    let verdict = STAGES[stage.index()].1(probe, plan);
-    probe.forget(table);
-    verdict
+/// The same of a frame in a tunnel.
+fn reads_the_tunnel_in_secret<'s>(probe: &mut Probe<'s>, plan: &mut Plan<'s>) -> Verdict {
+    if probe.peek(Field::TunIpDst) & 1 != 0 {
+        return Verdict::Drop(DropReason::TunnelNotOurs);
+    }
+    STAGES[Stage::Tunnel.index()].1(probe, plan)
 }
 
-fn forgets_ports(probe: &mut Probe<'_>, plan: &mut ActionList) -> Verdict {
-    forgets(Table::Ports, Stage::Egress, probe, plan)
+/// Defines a stage that does its work and forgets the dependencies of one kind.
+macro_rules! forgets {
+    ($name:ident, $stage:ident, $dependency:pat) => {
+        fn $name<'s>(probe: &mut Probe<'s>, plan: &mut Plan<'s>) -> Verdict {
+            let verdict = STAGES[Stage::$stage.index()].1(probe, plan);
+            probe.forget(|dependency| matches!(dependency, $dependency));
+            verdict
+        }
+    };
 }
 
-fn forgets_devices(probe: &mut Probe<'_>, plan: &mut ActionList) -> Verdict {
-    forgets(Table::Devices, Stage::Egress, probe, plan)
-}
-
-fn forgets_flow_rules(probe: &mut Probe<'_>, plan: &mut ActionList) -> Verdict {
-    forgets(Table::FlowRules, Stage::FlowRules, probe, plan)
-}
+forgets!(forgets_ports, Egress, Dependency::Port(_));
+forgets!(forgets_devices, Egress, Dependency::Device(_));
+forgets!(forgets_flow_rules, FlowRules, Dependency::FlowRules(_));
+forgets!(forgets_vteps, Tunnel, Dependency::Vteps(_));
+forgets!(forgets_vnis, Tunnel, Dependency::Vni(..));
+forgets!(forgets_peers, Tunnel, Dependency::TunnelPeer(..));
+forgets!(forgets_bridges, Bridge, Dependency::Bridge(_));
+forgets!(forgets_vtep, Bridge, Dependency::Vtep(_));
+forgets!(forgets_stations, Bridge, Dependency::Fdb(..));
+forgets!(forgets_neighbors, Bridge, Dependency::Neighbor(..));
 
 #[test]
 fn a_stage_that_reads_one_bit_in_secret_is_caught() {
-    let stages = with(Stage::FlowRules, reads_in_secret);
-    let caught = seeds(policies()).find_map(|seed| counterexample(&stages, seed, |_| {}));
-    let caught = caught.expect("nobody noticed");
-    println!("caught on seed {}", caught.seed);
-    assert!(caught.read.get(Field::ArpTha) & 0x100 == 0);
-    let (one, other) = (caught.packet.get(Field::ArpTha), caught.relative.get(Field::ArpTha));
-    assert_ne!(one & 0x100, other & 0x100);
+    for (stage, saboteur, field, bit) in [
+        (Stage::FlowRules, reads_in_secret as StageFn, Field::ArpTha, 0x100),
+        (Stage::Tunnel, reads_the_tunnel_in_secret, Field::TunIpDst, 1),
+    ] {
+        let stages = with(stage, saboteur);
+        let caught = seeds(policies()).find_map(|seed| counterexample(&stages, seed, |_| {}));
+        let caught = caught.expect("nobody noticed");
+        println!("{field}: caught on seed {}", caught.seed);
+        assert!(caught.read.get(field) & bit == 0);
+        let (one, other) = (caught.packet.get(field), caught.relative.get(field));
+        assert_ne!(one & bit, other & bit);
+    }
 }
 
 #[test]
 fn a_stage_that_misses_one_dependency_is_caught() {
-    for (stage, saboteur) in [
-        (Stage::Egress, forgets_ports as StageFn),
-        (Stage::Egress, forgets_devices),
-        (Stage::FlowRules, forgets_flow_rules),
+    for (name, stage, saboteur) in [
+        ("ports", Stage::Egress, forgets_ports as StageFn),
+        ("devices", Stage::Egress, forgets_devices),
+        ("flow rules", Stage::FlowRules, forgets_flow_rules),
+        ("VTEPs", Stage::Tunnel, forgets_vteps),
+        ("VNIs", Stage::Tunnel, forgets_vnis),
+        ("tunnel peers", Stage::Tunnel, forgets_peers),
+        ("bridges", Stage::Bridge, forgets_bridges),
+        ("the VTEP", Stage::Bridge, forgets_vtep),
+        ("stations", Stage::Bridge, forgets_stations),
+        ("neighbours", Stage::Bridge, forgets_neighbors),
     ] {
         let stages = with(stage, saboteur);
         let caught = seeds(policies()).find_map(|seed| stale(&stages, seed, |_| {}));
-        println!("caught on seed {}", caught.expect("nobody noticed").seed);
+        println!(
+            "{name}: caught on seed {}",
+            caught.unwrap_or_else(|| panic!("{name}: nobody noticed")).seed
+        );
     }
 }

@@ -1,12 +1,13 @@
 //! What an Apply changes, field by field, in the names and values of proto-JSON.
 
-use nic_model::{Action, Change, Resource};
+use nic_model::{Action, Change, Resource, Stored};
 use nic_proto::v1 as pb;
 use serde_json::{Map, Value};
 
-use crate::convert;
+use super::collection::Collection;
+use super::{Bridges, FdbEntries, FlowRules, Ports, TunnelPeers, Vteps};
 
-pub(crate) fn change(change: &Change) -> pb::Change {
+pub(super) fn change(change: &Change) -> pb::Change {
     let action = match change.action() {
         Action::Create => pb::change::Action::Create,
         Action::Update => pb::change::Action::Update,
@@ -51,13 +52,21 @@ fn fields(change: &Change) -> Vec<pb::FieldChange> {
     fields
 }
 
-/// A spec's fields. Both kinds serialise as objects.
+/// A spec's fields.
 fn spec(resource: &Resource) -> Map<String, Value> {
-    let value = match resource {
-        Resource::Port(port) => serde_json::to_value(convert::port_spec(&port.spec)),
-        Resource::FlowRule(rule) => serde_json::to_value(convert::flow_rule_spec(&rule.spec)),
-    };
-    match value {
+    match resource {
+        Resource::Bridge(bridge) => wire::<Bridges>(bridge),
+        Resource::FdbEntry(entry) => wire::<FdbEntries>(entry),
+        Resource::FlowRule(rule) => wire::<FlowRules>(rule),
+        Resource::Port(port) => wire::<Ports>(port),
+        Resource::TunnelPeer(peer) => wire::<TunnelPeers>(peer),
+        Resource::Vtep(vtep) => wire::<Vteps>(vtep),
+    }
+}
+
+/// Every spec serialises as an object.
+fn wire<C: Collection>(stored: &Stored<C::Spec>) -> Map<String, Value> {
+    match serde_json::to_value(C::wire(&stored.spec)) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
     }
