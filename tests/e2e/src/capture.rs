@@ -21,7 +21,10 @@ impl Capture {
     /// Starts tcpdump, and waits until it listens. The command is what starts tcpdump.
     pub(crate) fn start(mut command: Command, interface: &str, file: &Path) -> Result<Capture, LabError> {
         sweep::stop_if_ending();
-        command.args(["-i", interface, "-Q", "in", "--immediate-mode", "-U", "-n", "-w"]).arg(file);
+        // Room for a burst (in KiB): what tcpdump's usual buffer has no room for, it does not see.
+        command
+            .args(["-B", "16384", "-i", interface, "-Q", "in", "--immediate-mode", "-U", "-n", "-w"])
+            .arg(file);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(run::start_error(&command))?;
         let mut text = String::new();

@@ -70,7 +70,7 @@ pub enum LabError {
 
 impl LabError {
     /// For `map_err` of something that is done to a file.
-    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> LabError {
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> LabError {
         let what = what.into();
         move |source| LabError::Io { what, source }
     }

@@ -56,10 +56,12 @@ impl Default for Options {
 pub struct Lab {
     prefix: String,
     folder: PathBuf,
-    options: Options,
+    pub(crate) options: Options,
     datapath: Option<Daemon>,
     agent: Option<Daemon>,
     shim: Option<Daemon>,
+    /// What runs at the other end of tunnels, if programs do.
+    pub(crate) switches: Vec<Daemon>,
 }
 
 impl Lab {
@@ -71,7 +73,8 @@ impl Lab {
         let folder = sweep::claim(&prefix)?;
         let furniture = Furniture { ipv6: options.ipv6, neighbours: options.neighbours };
         // From here on a failure drops the lab, and with it whatever was made.
-        let mut lab = Lab { prefix, folder, options, datapath: None, agent: None, shim: None };
+        let mut lab =
+            Lab { prefix, folder, options, datapath: None, agent: None, shim: None, switches: Vec::new() };
         netns::build(&lab.prefix, furniture)?;
         lab.start_datapath()?;
         lab.start_agent()?;
@@ -104,7 +107,7 @@ impl Lab {
         let backing: Vec<String> =
             PLACES.iter().map(|place| format!("{0}:af_packet:{0}", place.device)).collect();
         let mut device = format!(
-            "net_eswitch0,profile=portable,uplinks=1,vfs=2,representor=vf[0-1],backing={}",
+            "net_eswitch0,profile=portable,uplinks=1,vfs=3,representor=vf[0-2],backing={}",
             backing.join("+")
         );
         if !self.options.device.is_empty() {
@@ -143,9 +146,17 @@ impl Lab {
     }
 
     fn daemon_command(&self, node: Node, name: &str) -> Command {
+        self.lasting(node, program(name))
+    }
+
+    /// A command in a namespace that ends with the lab.
+    pub(crate) fn lasting(&self, node: Node, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let namespace = self.namespace(node);
-        let start = if self.options.keep { netns::within_for_good } else { netns::within };
-        start(&namespace, program(name))
+        if self.options.keep {
+            netns::within_for_good(&namespace, program)
+        } else {
+            netns::within(&namespace, program)
+        }
     }
 
     /// Waits until nic-agent and nic-datapath have shaken hands.
@@ -362,13 +373,24 @@ impl Lab {
 
     /// Sends Ethernet frames as they are.
     pub fn frames(&self, from: Place, frames: &[Vec<u8>], times: u32) -> Result<(), LabError> {
+        self.frames_by(from.node, "eth0", frames, times)
+    }
+
+    /// The same by an interface of a node.
+    pub fn frames_by(
+        &self,
+        node: Node,
+        interface: &str,
+        frames: &[Vec<u8>],
+        times: u32,
+    ) -> Result<(), LabError> {
         let line = |frame: &Vec<u8>| frame.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
         let text = frames.iter().map(line).collect::<Vec<_>>().join("\n");
-        let file = self.folder.join(format!("{}.frames", from.node.name()));
+        let file = self.folder.join(format!("{}.frames", node.name()));
         fs::write(&file, text).map_err(LabError::io("writing frames"))?;
         let (file, times) = (file.to_string_lossy().into_owned(), times.to_string());
-        let args = ["frames", "--interface", "eth0", "--file", &file, "--times", &times];
-        client::json(&mut self.traffic(from.node, &args)).map(|_| ())
+        let args = ["frames", "--interface", interface, "--file", &file, "--times", &times];
+        client::json(&mut self.traffic(node, &args)).map(|_| ())
     }
 
     /// Starts to capture what comes in at a node.
@@ -380,11 +402,12 @@ impl Lab {
     /// What an operator would look at first when something is wrong.
     pub fn operators_view(&mut self) -> String {
         let mut view = String::new();
-        for verb in ["status", "stats", "flows"] {
+        for verb in ["status", "stats", "flows", "fdb", "neighbors"] {
             let told = self.nicctl(&[verb]).map(|answer| answer.out + &answer.err);
             view += &format!("--- nicctl {verb}\n{}\n", told.unwrap_or_else(|error| error.to_string()));
         }
-        for daemon in [&self.datapath, &self.agent, &self.shim].into_iter().flatten() {
+        let daemons = [&self.datapath, &self.agent, &self.shim].into_iter().flatten();
+        for daemon in daemons.chain(&self.switches) {
             view += &format!("--- log of pid {}\n{}", daemon.pid(), daemon.log_tail());
         }
         view
@@ -407,7 +430,7 @@ impl Drop for Lab {
 }
 
 /// Waits until a process serves its socket.
-fn await_socket(daemon: &mut Daemon, socket: &Path) -> Result<(), LabError> {
+pub(crate) fn await_socket(daemon: &mut Daemon, socket: &Path) -> Result<(), LabError> {
     let start = Instant::now();
     loop {
         daemon.check()?;

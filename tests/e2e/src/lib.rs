@@ -7,6 +7,8 @@
 //!                       eth0 ------------/
 //! ```
 //!
+//! `nic-P-N-host3` has VF 2. For an overlay the peer gets tunnel endpoints: see [`overlay`].
+//!
 //! A [`Lab`] is named after its process (P) and its number there (N), so that several can run, and
 //! nothing of it outlives its owner: not a failure, not a panic, not Ctrl-C ([`sweep`]). Programs are
 //! looked for beside the one that runs.
@@ -22,6 +24,7 @@ mod daemon;
 pub mod error;
 mod lab;
 pub mod netns;
+pub mod overlay;
 mod run;
 pub mod sweep;
 mod traffic;

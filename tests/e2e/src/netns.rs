@@ -13,19 +13,24 @@ pub enum Node {
     Host1,
     /// The second VM: VF 1.
     Host2,
+    /// The third VM: VF 2.
+    Host3,
     /// The peer behind the uplink.
     Wire,
+    /// Another peer, behind the first one's bridge; only an overlay has it ([`crate::overlay`]).
+    Far,
     /// The card.
     Card,
 }
 
-/// All of them.
-pub const NODES: [Node; 4] = [Node::Host1, Node::Host2, Node::Wire, Node::Card];
+/// Those that every lab has.
+pub const NODES: [Node; 5] = [Node::Host1, Node::Host2, Node::Host3, Node::Wire, Node::Card];
 
 /// Those that have an interface with addresses, `eth0`.
-pub const PLACES: [Place; 3] = [
+pub const PLACES: [Place; 4] = [
     Place { node: Node::Host1, device: "pf0vf0", last: 11 },
     Place { node: Node::Host2, device: "pf0vf1", last: 12 },
+    Place { node: Node::Host3, device: "pf0vf2", last: 13 },
     Place { node: Node::Wire, device: "p0", last: 1 },
 ];
 
@@ -68,15 +73,18 @@ impl Node {
         match self {
             Node::Host1 => "host1",
             Node::Host2 => "host2",
+            Node::Host3 => "host3",
             Node::Wire => "wire",
+            Node::Far => "far",
             Node::Card => "card",
         }
     }
 
-    /// Its interface and addresses. The card has none: asking for them is a fault of the caller.
+    /// Its interface and addresses. The card and the far peer have none: asking for them is a fault of
+    /// the caller.
     pub fn place(self) -> Place {
         let found = PLACES.into_iter().find(|place| place.node == self);
-        found.expect("every node but the card has an address")
+        found.expect("every node but the card and the far peer has an address")
     }
 }
 
@@ -165,9 +173,16 @@ pub(crate) fn build(prefix: &str, furniture: Furniture) -> Result<(), LabError> 
 }
 
 /// Keeps the kernel from sending IPv6 packets of its own accord, as far as it lets itself be kept.
-fn quiet_ipv6(namespace: &str, wanted: bool) -> Result<(), LabError> {
+pub(crate) fn quiet_ipv6(namespace: &str, wanted: bool) -> Result<(), LabError> {
     let settings: &[&str] = if wanted {
-        &["addr_gen_mode=1", "accept_ra=0", "accept_dad=0", "router_solicitations=0", "autoconf=0"]
+        &[
+            "disable_ipv6=0",
+            "addr_gen_mode=1",
+            "accept_ra=0",
+            "accept_dad=0",
+            "router_solicitations=0",
+            "autoconf=0",
+        ]
     } else {
         &["disable_ipv6=1"]
     };
@@ -179,6 +194,6 @@ fn quiet_ipv6(namespace: &str, wanted: bool) -> Result<(), LabError> {
     run::output(&mut command).map(|_| ())
 }
 
-fn ip(args: &[&str]) -> Result<(), LabError> {
+pub(crate) fn ip(args: &[&str]) -> Result<(), LabError> {
     run::output(Command::new("ip").args(args)).map(|_| ())
 }

@@ -23,6 +23,7 @@ const PACKAGES: &[&str] = &[
     // and testpmd as a second user of our driver.
     "dpdk",
     "iproute2",
+    "openvswitch-switch",
     "ethtool",
     "iperf3",
     "procps",

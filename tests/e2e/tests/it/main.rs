@@ -10,6 +10,7 @@ mod change;
 mod faults;
 mod figures;
 mod malformed;
+mod overlay;
 mod refusal;
 mod survival;
 mod traces;

@@ -1,4 +1,4 @@
-//! `demo`: two VMs and a peer talk through the card, told with figures. `cargo xtask demo` builds all
+//! `demo`: two VMs and a peer behind a VXLAN tunnel talk through the card, told with figures. `cargo xtask demo` builds all
 //! that is needed and starts it as root. The exit status says whether the story held.
 //!
 //! It knows what the library of this crate knows.
@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use e2e::{Lab, LabError, Node, Options, netns, sweep};
+use e2e::overlay::{Endpoint, Underlay};
+use e2e::{Lab, LabError, Node, Options, sweep};
 
 use story::Story;
 
@@ -61,9 +62,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<bool, LabError> {
     let start = Instant::now();
-    println!("nic-agent: two VMs and a peer behind one card, without a card");
+    println!("nic-agent: two VMs, and a peer behind a VXLAN tunnel, on one card, without a card");
     let options = Options { ipv6: true, neighbours: false, keep: arguments.keep, ..Options::default() };
     let mut lab = Lab::start(options)?;
+    lab.make_overlay(Endpoint::Kernel, Underlay::Ipv4)?;
     let mut story = Story::new();
     let told = acts::tell(&mut lab, &mut story);
     if told.is_err() || !story.held() {
@@ -92,10 +94,10 @@ fn invite(lab: &Lab) {
         words.iter().filter(|word| !["setpriv", "--pdeathsig", "KILL", "--"].contains(&&***word)).collect();
     let nicctl = format!("ip {}", words.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
     let exec = |node| format!("ip netns exec {}", lab.namespace(node));
-    let peer = netns::PLACES[2].ipv4();
+    let peer = Node::Wire.place().ipv4();
     println!("\nThe lab goes on. As root:");
     println!("  alias nicctl='{nicctl}'");
-    println!("  nicctl flows; nicctl stats; nicctl status; nicctl get flowRules");
+    println!("  nicctl flows; nicctl fdb; nicctl neighbors; nicctl stats; nicctl describe bridge blue");
     println!("  {} iperf3 --server --one-off --daemon", exec(Node::Wire));
     println!("  {} iperf3 --client {peer} --time 5", exec(Node::Host1));
     println!("  {} tcpdump -ni eth0", exec(Node::Host2));
