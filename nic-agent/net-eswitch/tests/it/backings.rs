@@ -169,9 +169,10 @@ fn body_of_memif() {
     let any = [Item::Eth(Masked::any())];
     let out = rig.rule("pf0vf0", &any, &[Action::RepresentedPort(rig.dev("p0"))]).unwrap();
     let back = rig.rule("p0", &any, &[Action::RepresentedPort(rig.dev("pf0vf0"))]).unwrap();
+    // Each end hears of the other in a thread of its own.
     let link_becomes = |up: bool| {
         let end = Instant::now() + PATIENCE;
-        while rig.port("p0").link().unwrap().up != up {
+        while [rig.port("p0"), &client].iter().any(|port| port.link().unwrap().up != up) {
             assert!(Instant::now() < end, "the link is up: {}", !up);
             std::thread::yield_now();
         }
