@@ -8,7 +8,7 @@ use std::thread;
 use nic_flow::extract::extract;
 use nic_flow::seam::BURST;
 use nic_flow::{Action, Counters, Field, FlowMask, Match, PortId};
-use soft_eswitch::{CreateError, Egress, Forwarder, NoRule, Profile, Switch, SwitchRule, Unsent};
+use soft_eswitch::{CreateError, DestroyError, Egress, Forwarder, Profile, Switch, SwitchRule, Unsent};
 
 use crate::lab::{Frame, burst, switch, udp, vf};
 
@@ -62,7 +62,7 @@ fn control(switch: &Switch, thread: u16, stop: &AtomicBool, changes: &AtomicU64)
             let reset = switch.query_and_reset(created).unwrap();
             assert!(seen.packets <= reset.packets);
             let last = switch.destroy(created).unwrap();
-            assert_eq!(switch.destroy(created), Err(NoRule));
+            assert_eq!(switch.destroy(created), Err(DestroyError::NoRule));
             total += reset;
             total += last;
             changes.fetch_add(2, Ordering::Relaxed);
@@ -126,7 +126,7 @@ fn a_flush_takes_all_rules_of_a_port_at_once_while_packets_pass() {
                 let any = switch.create(vf(5), SwitchRule { matches: Match::ANY, ..rule(0, 0) }).unwrap();
                 switch.create(vf(5), SwitchRule { priority: 7, matches: Match::ANY, ..rule(0, 0) }).unwrap();
                 assert_eq!(switch.flush(vf(5)), 2);
-                assert_eq!(switch.destroy(any), Err(NoRule));
+                assert_eq!(switch.destroy(any), Err(DestroyError::NoRule));
                 flushes += 1;
             }
             flushes
