@@ -57,7 +57,7 @@ pub(crate) struct Control {
     pub(crate) rules: BTreeMap<RuleHandle, Placed>,
     pub(crate) free: Vec<u32>,
     /// Slots that were ever used.
-    slots: u32,
+    pub(crate) slots: u32,
     /// Counts the rules that were ever created.
     serial: u64,
     /// How many of the rules count.

@@ -185,3 +185,60 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nic_flow::{ActionList, Field, Match, PortId};
+
+    use super::*;
+    use crate::profile::Profile;
+    use crate::rule::SwitchRule;
+    use crate::switch::SwitchConfig;
+
+    /// Rules come, lag, are lost and linger: in the end each slot is free, once.
+    #[test]
+    fn no_slot_is_lost_or_given_twice() {
+        let port = PortId::from_bits(1);
+        let config = SwitchConfig { profile: Profile::Full, ports: vec![port], max_rules: 100, seed: 1 };
+        let switch = Switch::new(config);
+        let faults = "create:eio:0.1+destroy:eio:0.2+lag:20+destroy_lag:20+lose:0.3:20";
+        let rule = |n: u32| SwitchRule {
+            priority: 0,
+            matches: Match::ANY.is(Field::L4Dst, u128::from(n % 50)),
+            actions: ActionList::new(),
+            count: true,
+        };
+        let mut handles = Vec::new();
+        for n in 0..5000u32 {
+            switch.advance(Duration::from_millis(u64::from(n)));
+            handles.extend(switch.create(port, rule(n)));
+            if n % 3 > 0 && handles.len() > 20 {
+                let handle = handles.swap_remove(n as usize % handles.len());
+                if switch.destroy(handle).is_err() {
+                    handles.push(handle);
+                }
+            }
+            match n % 1000 {
+                0 => switch.set_faults(format!("{faults}+seed:{n}").parse().unwrap()).unwrap(),
+                500 => switch.set_faults(Faults::default()).unwrap(),
+                700 => {
+                    switch.flush(port);
+                    handles.clear();
+                }
+                _ => {}
+            }
+            let counts = switch.rule_counts();
+            let control = switch.control();
+            assert_eq!(control.free.len() + counts.rules + counts.leaving, control.slots as usize);
+            assert_eq!(control.unreliable.hidden.len(), counts.waiting + counts.lost);
+        }
+        switch.set_faults(Faults::default()).unwrap();
+        switch.flush(port);
+        let mut control = switch.control();
+        let all: Vec<u32> = (0..control.slots).collect();
+        control.free.sort_unstable();
+        assert!(all.len() > 20);
+        assert_eq!(control.free, all);
+        assert!(control.unreliable.hidden.is_empty());
+    }
+}
