@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nic_flow::PortId;
 use nic_flow::port::ParsePortError;
-use soft_eswitch::Profile;
+use soft_eswitch::{Faults, FaultsError, Profile};
 
 /// What a device is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,9 @@ pub(crate) struct DeviceArgs {
     pub(crate) max_rules: usize,
     pub(crate) buffers: usize,
     pub(crate) cache: usize,
+    pub(crate) faults: Faults,
+    /// The path of the control socket.
+    pub(crate) control: Option<String>,
     /// All ports, with what stands behind each.
     pub(crate) ports: BTreeMap<PortId, BackingSpec>,
 }
@@ -40,7 +43,7 @@ pub(crate) enum ArgsError {
     #[error("{0:?} is not of the form key=value")]
     Form(String),
     #[error(
-        "there is no argument {0:?}; known are profile, uplinks, vfs, hpf, backing, max_rules, buffers, cache, representor"
+        "there is no argument {0:?}; known are profile, uplinks, vfs, hpf, backing, max_rules, buffers, cache, faults, control, representor"
     )]
     Unknown(String),
     #[error("argument {0:?} stands twice")]
@@ -49,6 +52,12 @@ pub(crate) enum ArgsError {
     Number { key: &'static str, value: String, min: usize, max: usize },
     #[error("profile={0}: a profile is full or portable")]
     Profile(String),
+    #[error("faults: {0}")]
+    Faults(#[from] FaultsError),
+    #[error("faults: stall:{0}: the device has no such port")]
+    Stall(PortId),
+    #[error("control: a path is needed")]
+    Control,
     #[error(
         "backing={0}: each part is <port>:null, <port>:inject, <port>:af_packet:<interface>, <port>:tap:<interface>, <port>:memif:<socket> or <port>:pcap:<file to read>:<file to write>"
     )]
@@ -103,18 +112,39 @@ impl DeviceArgs {
         if let Some(text) = values.get("backing") {
             backings(text, &mut ports)?;
         }
+        let faults: Faults = values.get("faults").map_or(Ok(Faults::default()), |text| text.parse())?;
+        if let Some(stranger) = faults.stall.iter().find(|port| !ports.contains_key(*port)) {
+            return Err(ArgsError::Stall(*stranger));
+        }
+        let control = values.get("control").map(|path| String::from(*path));
+        if control.as_deref() == Some("") {
+            return Err(ArgsError::Control);
+        }
         Ok(DeviceArgs {
             profile,
             max_rules: number("max_rules", 1 << 16, 1, 1 << 24)?,
             buffers: number("buffers", 1 << 14, 64, 1 << 20)?,
             cache: number("cache", 1 << 13, 2, 1 << 24)?,
+            faults,
+            control,
             ports,
         })
     }
 }
 
-const KEYS: [&str; 9] =
-    ["profile", "uplinks", "vfs", "hpf", "backing", "max_rules", "buffers", "cache", "representor"];
+const KEYS: [&str; 11] = [
+    "profile",
+    "uplinks",
+    "vfs",
+    "hpf",
+    "backing",
+    "max_rules",
+    "buffers",
+    "cache",
+    "faults",
+    "control",
+    "representor",
+];
 
 /// Behind each uplink: the host's physical function, if asked for, and its virtual functions.
 fn all_ports(uplinks: u8, vfs: u16, host_pf: bool) -> BTreeMap<PortId, BackingSpec> {
@@ -210,6 +240,15 @@ mod tests {
     }
 
     #[test]
+    fn faults_and_the_control_socket_are_read() {
+        let args = DeviceArgs::parse("vfs=1,faults=create:eio:0.5+stall:pf0vf0,control=/run/a+b:c").unwrap();
+        assert_eq!(args.faults.to_string(), "create:eio:0.5+stall:pf0vf0");
+        assert_eq!(args.control.as_deref(), Some("/run/a+b:c"));
+        let args = DeviceArgs::parse("").unwrap();
+        assert!(args.faults.is_none() && args.control.is_none());
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (text, part) in [
             ("vfs", "vfs"),
@@ -227,6 +266,10 @@ mod tests {
             ("backing=eth0:null", "eth0"),
             ("backing=p1:null", "p1"),
             ("backing=p0:null+p0:inject", "p0:inject"),
+            ("faults=", "\"\""),
+            ("faults=lag:5+colour:red", "colour:red"),
+            ("vfs=1,faults=stall:pf0vf0+stall:pf0vf1", "pf0vf1"),
+            ("control=", "path"),
         ] {
             let error = DeviceArgs::parse(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nic_flow::PortId;
 use nic_flow::port::Device as Kind;
-use soft_eswitch::{Switch, SwitchConfig};
+use soft_eswitch::{NoPort, Switch, SwitchConfig};
 
 use crate::args::{ArgsError, DeviceArgs};
 use crate::backing::{Backing, OpenError};
+use crate::card::Card;
+use crate::control::{Control, ControlError};
 use crate::ethdev::Ethdev;
 use crate::ffi::{self, log};
 use crate::frame::Pool;
@@ -24,7 +26,7 @@ use crate::thread::{self, Stopper};
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) name: String,
-    pub(crate) switch: Arc<Switch>,
+    pub(crate) card: Arc<Card>,
     pub(crate) domain: u16,
     pub(crate) ports: BTreeMap<PortId, Arc<Port>>,
     pub(crate) pool: Arc<Pool>,
@@ -44,6 +46,10 @@ pub(crate) enum ProbeError {
     Representor(#[from] RepresentorError),
     #[error("port {port}: {why}")]
     Backing { port: PortId, why: OpenError },
+    #[error("faults: {0}")]
+    Faults(#[from] NoPort),
+    #[error("control: {0}")]
+    Control(#[from] ControlError),
     #[error("no switch domain is free")]
     Domain,
     #[error("the switch's thread did not start: {0}")]
@@ -57,8 +63,8 @@ pub(crate) enum ProbeError {
 impl ProbeError {
     pub(crate) const fn errno(&self) -> i32 {
         match self {
-            ProbeError::Args(_) | ProbeError::Representor(_) => libc::EINVAL,
-            ProbeError::Backing { .. } => libc::ENODEV,
+            ProbeError::Args(_) | ProbeError::Representor(_) | ProbeError::Faults(_) => libc::EINVAL,
+            ProbeError::Backing { .. } | ProbeError::Control(_) => libc::ENODEV,
             ProbeError::Domain => libc::ENOSPC,
             ProbeError::Thread(_) => libc::EAGAIN,
             ProbeError::Ethdev { errno, .. } => *errno,
@@ -120,8 +126,11 @@ impl Device {
             seed: RandomState::new().build_hasher().finish(),
         }));
         let pool = Pool::new(args.buffers);
-        let list = ports.values().cloned().collect();
-        let stopper = thread::start(name, Arc::clone(&switch), args.cache, list, Arc::clone(&pool))?;
+        let card = Card::new(switch, ports.values().cloned().collect()).map_err(io::Error::from)?;
+        card.set_faults(args.faults)?;
+        let card = Arc::new(card);
+        let control = args.control.as_deref().map(Control::open).transpose()?;
+        let stopper = thread::start(name, Arc::clone(&card), args.cache, control, Arc::clone(&pool))?;
         let mut domain = 0;
         // SAFETY: `domain` is where the answer goes.
         if unsafe { ffi::nes_switch_domain_alloc(&mut domain) } != 0 {
@@ -129,7 +138,7 @@ impl Device {
         }
         Ok(Device {
             name: name.into(),
-            switch,
+            card,
             domain,
             ports,
             pool,

@@ -41,7 +41,7 @@ impl Ethdev {
     /// Stops the slow path of the port and destroys the rules that were created by it, as cards do.
     pub(crate) fn stop(&self) {
         self.port.representor.stop();
-        self.device.switch.flush(self.port.id);
+        self.device.card.switch.flush(self.port.id);
     }
 
     pub(crate) fn close(&self) {
@@ -145,7 +145,7 @@ impl Ethdev {
         let get = |counter: &AtomicU64| counter.load(Relaxed);
         let app = &self.port.representor.counters;
         let wire = &self.port.from_backing;
-        let switch = self.device.switch.stats(self.port.id).unwrap_or_default();
+        let switch = self.device.card.switch.stats(self.port.id).unwrap_or_default();
         let dropped = switch.dropped(DropReason::MissFull) + switch.dropped(DropReason::MissDown);
         let missed = dropped + get(&app.rx_discarded);
         let mut values = vec![

@@ -2,7 +2,7 @@
 
 use dpdk_sys::rte_flow_attr;
 use nic_flow::Counters;
-use soft_eswitch::{QueryError, RuleHandle};
+use soft_eswitch::{DestroyError, QueryError, RuleHandle};
 
 use crate::decode::raw::{Item, RawAction};
 use crate::decode::{self, At, Attributes, Decoded, Fault};
@@ -19,7 +19,7 @@ impl Ethdev {
             reserved: attr.reserved() != 0,
         };
         let port_of = |number| self.device.port_of_ethdev(number);
-        decode::decode(attributes, items, actions, self.device.switch.profile(), self.port.id, &port_of)
+        decode::decode(attributes, items, actions, self.device.card.switch.profile(), self.port.id, &port_of)
     }
 
     pub(crate) fn validate(
@@ -29,8 +29,8 @@ impl Ethdev {
         actions: &[RawAction],
     ) -> Result<(), Fault> {
         let decoded = self.decode(attr, items, actions)?;
-        let profile = self.device.switch.profile();
-        self.device.switch.validate(&decoded.rule).map_err(|error| decoded.refusal(profile, error))
+        let profile = self.device.card.switch.profile();
+        self.device.card.switch.validate(&decoded.rule).map_err(|error| decoded.refusal(profile, error))
     }
 
     /// Creates a rule and gives its handle, never 0.
@@ -49,26 +49,32 @@ impl Ethdev {
                 message: "the port is not started".into(),
             });
         }
-        let profile = self.device.switch.profile();
-        let created = self.device.switch.create(self.port.id, decoded.rule.clone());
+        let profile = self.device.card.switch.profile();
+        let created = self.device.card.call(|switch| switch.create(self.port.id, decoded.rule.clone()));
         created.map(RuleHandle::to_bits).map_err(|error| decoded.refusal(profile, error))
     }
 
     pub(crate) fn destroy(&self, handle: u64) -> Result<(), Fault> {
-        let gone = self.device.switch.destroy(self.handle(handle)?);
-        gone.map(|_| ()).map_err(|_| no_rule())
+        let handle = self.handle(handle)?;
+        match self.device.card.call(|switch| switch.destroy(handle)) {
+            Ok(_) => Ok(()),
+            Err(DestroyError::NoRule) => Err(no_rule()),
+            Err(DestroyError::Failed(failure)) => Err(Fault::of_card(failure)),
+        }
     }
 
     pub(crate) fn flush(&self) {
-        self.device.switch.flush(self.port.id);
+        self.device.card.switch.flush(self.port.id);
     }
 
     pub(crate) fn query(&self, handle: u64, reset: bool) -> Result<Counters, Fault> {
         let handle = self.handle(handle)?;
-        let switch = &self.device.switch;
-        let counters = if reset { switch.query_and_reset(handle) } else { switch.query(handle) };
+        let card = &self.device.card;
+        let counters =
+            card.call(|switch| if reset { switch.query_and_reset(handle) } else { switch.query(handle) });
         counters.map_err(|error| match error {
             QueryError::NoRule => no_rule(),
+            QueryError::Failed(failure) => Fault::of_card(failure),
             QueryError::NotCounted => Fault::invalid(At::Action { index: 0 }, "the rule has no count action"),
         })
     }

@@ -27,6 +27,8 @@
 //! | `max_rules` | 1 to 2^24 | 65536 | rules that the switch holds |
 //! | `buffers` | 64 to 2^20 | 16384 | packet buffers of the switch; memory is taken when one is first needed |
 //! | `cache` | 2 to 2^24 | 8192 | entries of the exact-match cache |
+//! | `faults` | words joined by `+`, see [`soft_eswitch::Faults`] | `none` | how unreliable the switch is |
+//! | `control` | a path | none | a unix socket by which faults are set and shown while it runs |
 //!
 //! Probing a device again with another `representor` (`rte_dev_probe`, testpmd's `port attach`, OVS's
 //! `dpdk-devargs`) adds those ethdevs and changes nothing else.
@@ -68,6 +70,8 @@
 mod args;
 mod backing;
 mod capture;
+mod card;
+mod control;
 mod decode;
 mod device;
 mod ethdev;

@@ -38,6 +38,8 @@ pub(crate) struct Representor {
     event: EventFd,
     /// The reader sleeps, or is about to: raise the event with the next frame.
     armed: AtomicBool,
+    /// A fault: the queue hands nothing out, and raises no event.
+    stalled: AtomicBool,
     pub(crate) counters: RepresentorCounters,
 }
 
@@ -54,6 +56,8 @@ pub(crate) struct RepresentorCounters {
     pub(crate) rx_scatter: AtomicU64,
     /// Frames that waited when the port was stopped.
     pub(crate) rx_discarded: AtomicU64,
+    /// Bursts that got nothing while frames waited, since the faults were last set.
+    pub(crate) rx_stalled: AtomicU64,
     /// Frames that the application sent and the backing refused, but for those that are too long.
     pub(crate) tx_refused: AtomicU64,
 }
@@ -82,6 +86,7 @@ impl Port {
                 started: AtomicBool::new(false),
                 event: EventFd::from_value_and_flags(0, flags)?,
                 armed: AtomicBool::new(false),
+                stalled: AtomicBool::new(false),
                 counters: RepresentorCounters::default(),
             },
             mtu: AtomicU16::new(mtu),
@@ -178,6 +183,9 @@ impl Representor {
     pub(crate) fn wake(&self) {
         // Either the reader that arms sees the frame that was pushed before, or this sees it armed.
         fence(Ordering::SeqCst);
+        if self.is_stalled() {
+            return;
+        }
         if self.armed.swap(false, Ordering::SeqCst) {
             let _ = self.event.write(1);
         }
@@ -189,6 +197,19 @@ impl Representor {
         self.armed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if self.queue.load().as_ref().is_some_and(|queue| !queue.is_empty()) {
+            self.wake();
+        }
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// The queue hands nothing out from now on, or does again what a queue does.
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.counters.rx_stalled.store(0, Ordering::Relaxed);
+        if self.stalled.swap(stalled, Ordering::SeqCst) && !stalled {
+            // The frames that came meanwhile told nobody.
             self.wake();
         }
     }

@@ -62,6 +62,10 @@ impl RxQueue {
         if waiting == 0 {
             return 0;
         }
+        if self.port.representor.is_stalled() {
+            add(&self.port.representor.counters.rx_stalled, 1);
+            return 0;
+        }
         // SAFETY: the pool is alive.
         let ready = unsafe { self.allocate(&mut mbufs[..waiting]) };
         let counters = &self.port.representor.counters;

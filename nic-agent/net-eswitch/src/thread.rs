@@ -1,7 +1,6 @@
 //! The thread that is the hardware: it takes what comes from the backings through the rules.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -9,32 +8,35 @@ use std::thread::{Builder, JoinHandle};
 use nic_flow::PortId;
 use nic_flow::seam::{BURST, Burst};
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::unistd::Pid;
-use soft_eswitch::{Egress, Forwarder, Switch, Unsent};
+use soft_eswitch::{Egress, Forwarder, Unsent};
 
 use crate::backing::{Scratch, Source};
+use crate::card::Card;
+use crate::control::Control;
 use crate::frame::{Frame, Pool};
 use crate::port::{NotQueued, Port, pieces};
 
-/// The event of [`Stopper`] among those of the ports.
-const STOP: u64 = u64::MAX;
+/// The events of the bell and of the control socket among those of the ports.
+const BELL: u64 = u64::MAX;
+const CONTROL: u64 = u64::MAX - 1;
 /// Batches that one port may have before the others are looked at again.
 const TURN: usize = 4;
 
 /// Ends the thread and waits for its end.
 #[derive(Debug)]
 pub(crate) struct Stopper {
-    shared: Arc<(AtomicBool, EventFd)>,
+    stop: Arc<AtomicBool>,
+    card: Arc<Card>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Stopper {
     /// Ends the thread, waits until it has ended.
     pub(crate) fn stop(&mut self) {
-        self.shared.0.store(true, Ordering::SeqCst);
-        let _ = self.shared.1.write(1);
+        self.stop.store(true, Ordering::SeqCst);
+        self.card.ring();
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has aborted the process already, or it ended well.
             let _ = thread.join();
@@ -48,25 +50,27 @@ impl Drop for Stopper {
     }
 }
 
-/// Starts the thread. `ports` are in the order of their ids, as the switch has them.
+/// Starts the thread.
 pub(crate) fn start(
     name: &str,
-    switch: Arc<Switch>,
+    card: Arc<Card>,
     cache: usize,
-    ports: Vec<Arc<Port>>,
+    control: Option<Control>,
     pool: Arc<Pool>,
 ) -> io::Result<Stopper> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    let event = EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-    epoll.add(event.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
-    for (index, port) in ports.iter().enumerate() {
+    epoll.add(card.bell(), EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+    if let Some(control) = &control {
+        epoll.add(control.event(), EpollEvent::new(EpollFlags::EPOLLIN, CONTROL))?;
+    }
+    for (index, port) in card.ports.iter().enumerate() {
         if let Some(fd) = port.backing.event() {
             epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
         }
     }
-    let shared = Arc::new((AtomicBool::new(false), event));
-    let stop = Arc::clone(&shared);
-    let forwarder = Forwarder::new(switch, cache);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopper = (Arc::clone(&stop), Arc::clone(&card));
+    let forwarder = Forwarder::new(Arc::clone(&card.switch), cache);
     // Names of threads have 15 bytes at most.
     let short: String = format!("hw:{name}").chars().take(15).collect();
     let thread = Builder::new().name(short).spawn(move || {
@@ -77,14 +81,17 @@ pub(crate) fn start(
             received: Vec::with_capacity(BURST * 2),
             scratch: Scratch::new(),
             egress: ToPorts {
-                queued: ports.iter().map(|_| Vec::with_capacity(BURST)).collect(),
-                ports,
+                queued: card.ports.iter().map(|_| Vec::with_capacity(BURST)).collect(),
+                ports: card.ports.clone(),
                 pool,
             },
+            card,
+            control,
         };
-        hardware.run(&stop.0);
+        hardware.run(&stop);
     })?;
-    Ok(Stopper { shared, thread: Some(thread) })
+    let (stop, card) = stopper;
+    Ok(Stopper { stop, card, thread: Some(thread) })
 }
 
 /// A thread inherits the cores of its maker, and EAL has pinned that one to a core which an
@@ -104,17 +111,23 @@ struct Hardware {
     received: Vec<Frame>,
     scratch: Scratch,
     egress: ToPorts,
+    card: Arc<Card>,
+    control: Option<Control>,
 }
 
 impl Hardware {
     fn run(&mut self, stop: &AtomicBool) {
         let mut events = [EpollEvent::empty(); 64];
         while !stop.load(Ordering::SeqCst) {
+            self.card.keep_time();
             // After a signal, or whatever else ends the wait early, nothing is lost by looking again.
-            let ready = self.epoll.wait(&mut events, EpollTimeout::NONE).unwrap_or(0);
+            let ready = self.epoll.wait(&mut events, self.card.patience()).unwrap_or(0);
             for event in &events[..ready] {
-                if event.data() != STOP {
-                    self.serve(event.data() as usize);
+                match (event.data(), &mut self.control) {
+                    (BELL, _) => self.card.hush(),
+                    (CONTROL, Some(control)) => control.serve(&self.card),
+                    (CONTROL, None) => {}
+                    (index, _) => self.serve(index as usize),
                 }
             }
         }

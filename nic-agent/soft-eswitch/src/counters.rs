@@ -23,6 +23,12 @@ impl AtomicCounters {
         Counters { packets: self.packets.load(Relaxed), bytes: self.bytes.load(Relaxed) }
     }
 
+    /// Takes out what was read before; what was added meanwhile stays.
+    pub(crate) fn subtract(&self, counters: Counters) {
+        self.packets.fetch_sub(counters.packets, Relaxed);
+        self.bytes.fetch_sub(counters.bytes, Relaxed);
+    }
+
     /// Reads and sets to zero; what is added meanwhile is in the next reading.
     pub(crate) fn take(&self) -> Counters {
         Counters { packets: self.packets.swap(0, Relaxed), bytes: self.bytes.swap(0, Relaxed) }

@@ -18,6 +18,9 @@
 //! * A packet that the slow path sends on a representor leaves by the port that is represented, and
 //!   meets no rule ([`Switch::send_by_representor`]).
 //!
+//! A switch is reliable until it is told otherwise: [`Faults`] make calls fail, rules late or lost and
+//! counters wrong, reproducibly. Time is passed in ([`Switch::advance`]).
+//!
 //! [`Profile`] says how much of the flow IR the switch takes: all of it, or what every supported card
 //! does. The rest is refused with the field or action at fault ([`RuleFault`]), never approximated.
 //!
@@ -30,6 +33,7 @@
 mod cache;
 mod counters;
 mod egress;
+mod faults;
 mod forward;
 mod port;
 mod profile;
@@ -37,10 +41,19 @@ mod publish;
 mod rule;
 mod switch;
 mod tables;
+mod unreliable;
+mod upkeep;
 
 pub use egress::{Egress, Unsent};
+pub use faults::{
+    CounterFault, Failure, Failures, Faults, FaultsError, MAX_LAG_MS, MAX_LIFE_MS, Probability,
+};
 pub use forward::Forwarder;
 pub use port::{DropReason, PortStats};
 pub use profile::{Profile, UnknownProfile};
-pub use rule::{ActionFault, CreateError, FieldFault, NoRule, QueryError, RuleFault, RuleHandle, SwitchRule};
+pub use rule::{
+    ActionFault, CreateError, DestroyError, FieldFault, QueryError, RuleFault, RuleHandle, SwitchRule,
+};
 pub use switch::{NoPort, Switch, SwitchConfig};
+pub use unreliable::FaultHits;
+pub use upkeep::{RuleCounts, RuleState};

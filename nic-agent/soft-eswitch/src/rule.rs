@@ -6,6 +6,8 @@ use nic_flow::field::Field;
 use nic_flow::seam::ActionKind;
 use nic_flow::{ActionList, Match, PortId};
 
+use crate::faults::Failure;
+
 /// A transfer rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwitchRule {
@@ -72,6 +74,13 @@ pub enum CreateError {
         /// How many that is.
         max_rules: usize,
     },
+    /// The rules that count which the switch can hold are there. Only a [fault](crate::Faults) limits them.
+    NoCounter {
+        /// How many that is.
+        max_counters: usize,
+    },
+    /// A [fault](crate::Faults).
+    Failed(Failure),
 }
 
 /// What the switch cannot do.
@@ -154,6 +163,10 @@ impl fmt::Display for CreateError {
             CreateError::Unsupported(fault) => fault.fmt(f),
             CreateError::Exists(_) => f.write_str("a rule of this priority and match exists"),
             CreateError::Full { max_rules } => write!(f, "the switch holds its {max_rules} rules"),
+            CreateError::NoCounter { max_counters } => {
+                write!(f, "the switch has its {max_counters} counters in use")
+            }
+            CreateError::Failed(failure) => failure.fmt(f),
         }
     }
 }
@@ -212,17 +225,25 @@ impl fmt::Display for ActionFault {
     }
 }
 
-/// A handle names no rule.
+/// Why a rule was not destroyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoRule;
+pub enum DestroyError {
+    /// The handle names no rule.
+    NoRule,
+    /// A [fault](crate::Faults): the rule is as it was.
+    Failed(Failure),
+}
 
-impl fmt::Display for NoRule {
+impl fmt::Display for DestroyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("there is no such rule")
+        match self {
+            DestroyError::NoRule => f.write_str("there is no such rule"),
+            DestroyError::Failed(failure) => failure.fmt(f),
+        }
     }
 }
 
-impl std::error::Error for NoRule {}
+impl std::error::Error for DestroyError {}
 
 /// Why a rule's counters were not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,13 +252,16 @@ pub enum QueryError {
     NoRule,
     /// The rule does not count.
     NotCounted,
+    /// A [fault](crate::Faults): nothing was read, and nothing set to zero.
+    Failed(Failure),
 }
 
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            QueryError::NoRule => NoRule.fmt(f),
+            QueryError::NoRule => f.write_str("there is no such rule"),
             QueryError::NotCounted => f.write_str("the rule does not count its packets"),
+            QueryError::Failed(failure) => failure.fmt(f),
         }
     }
 }

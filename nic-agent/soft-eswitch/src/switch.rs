@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nic_flow::action::outputs;
@@ -10,11 +11,14 @@ use nic_flow::{Counters, PortId};
 
 use crate::counters::AtomicCounters;
 use crate::egress::Egress;
+use crate::faults::CounterFault;
 use crate::port::{DropReason, Port, PortStats};
 use crate::profile::{self, Profile};
 use crate::publish::{Published, Turn};
-use crate::rule::{CreateError, NoRule, QueryError, RuleHandle, SwitchRule};
+use crate::rule::{CreateError, DestroyError, QueryError, RuleHandle, SwitchRule};
 use crate::tables::{Installed, Rules};
+use crate::unreliable::Unreliable;
+use crate::upkeep::{NEVER, RuleState};
 
 /// What a switch is made of.
 #[derive(Debug, Clone)]
@@ -40,22 +44,44 @@ pub struct Switch {
     ports: Vec<Port>,
     rules: Published<Rules>,
     control: Mutex<Control>,
+    /// When [`Switch::advance`] has something to do, in microseconds.
+    pub(crate) due: AtomicU64,
+    /// No faults are in force.
+    pub(crate) reliable: AtomicBool,
 }
 
 /// What only control threads touch.
 #[derive(Debug)]
-struct Control {
+pub(crate) struct Control {
     turn: Turn,
-    rules: BTreeMap<RuleHandle, Placed>,
-    free: Vec<u32>,
+    pub(crate) rules: BTreeMap<RuleHandle, Placed>,
+    pub(crate) free: Vec<u32>,
+    /// Slots that were ever used.
+    pub(crate) slots: u32,
     /// Counts the rules that were ever created.
     serial: u64,
+    /// How many of the rules count.
+    counting: usize,
+    pub(crate) unreliable: Unreliable,
 }
 
+/// A rule that exists.
 #[derive(Debug)]
-struct Placed {
-    slot: u32,
-    rule: Arc<Installed>,
+pub(crate) struct Placed {
+    /// Its own for as long as it exists, whether packets meet it or not.
+    pub(crate) slot: u32,
+    pub(crate) rule: Arc<Installed>,
+    pub(crate) state: RuleState,
+    /// What its counters show while they are frozen or late.
+    pub(crate) shown: Counters,
+}
+
+/// A change of what packets meet.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    pub(crate) enter: Vec<(u32, Arc<Installed>)>,
+    /// Slots. One that also enters goes again.
+    pub(crate) leave: Vec<u32>,
 }
 
 /// The switch has no such port.
@@ -83,7 +109,17 @@ impl Switch {
             seed: config.seed,
             ports: ids.into_iter().map(Port::new).collect(),
             rules,
-            control: Mutex::new(Control { turn, rules: BTreeMap::new(), free: Vec::new(), serial: 0 }),
+            control: Mutex::new(Control {
+                turn,
+                rules: BTreeMap::new(),
+                free: Vec::new(),
+                slots: 0,
+                serial: 0,
+                counting: 0,
+                unreliable: Unreliable::default(),
+            }),
+            due: AtomicU64::new(NEVER),
+            reliable: AtomicBool::new(true),
         }
     }
 
@@ -113,10 +149,7 @@ impl Switch {
     /// [`CreateError::Unsupported`] or [`CreateError::Exists`].
     pub fn validate(&self, rule: &SwitchRule) -> Result<(), CreateError> {
         profile::check(self, rule)?;
-        match self.rules.read().find(rule.priority, &rule.matches) {
-            Some(other) => Err(CreateError::Exists(other.handle)),
-            None => Ok(()),
-        }
+        self.is_new(&self.control(), rule)
     }
 
     /// Creates a rule. `owner` is the port that [`Switch::flush`] will know it by; it limits in no way
@@ -128,17 +161,14 @@ impl Switch {
         profile::check(self, &rule)?;
         let mut control = self.control();
         // Under the lock of `control` no other change comes between this look and the insertion.
-        if let Some(other) = self.rules.read().find(rule.priority, &rule.matches) {
-            return Err(CreateError::Exists(other.handle));
-        }
-        let count = control.rules.len();
-        if count >= self.max_rules {
-            return Err(CreateError::Full { max_rules: self.max_rules });
+        self.is_new(&control, &rule)?;
+        control.has_room(self.max_rules, rule.count)?;
+        if let Some(failure) = control.unreliable.create_fails() {
+            return Err(CreateError::Failed(failure));
         }
         control.serial += 1;
         let handle = RuleHandle::new(owner, control.serial);
-        // Slots are dense: without a free one, all below `count` are taken.
-        let slot = control.free.pop().unwrap_or(count as u32);
+        let slot = control.take_slot();
         let rule = Arc::new(Installed {
             handle,
             priority: rule.priority,
@@ -147,35 +177,58 @@ impl Switch {
             actions: rule.actions,
             counters: rule.count.then(AtomicCounters::default),
         });
-        self.rules.change(&mut control.turn, |rules| {
-            rules.step();
-            rules.insert(slot, &rule);
-        });
-        control.rules.insert(handle, Placed { slot, rule });
+        control.counting += usize::from(rule.counters.is_some());
+        let waits = control.unreliable.created(handle);
+        let state = if waits {
+            control.unreliable.hidden.insert((rule.priority, rule.matches), handle);
+            RuleState::Waiting
+        } else {
+            self.rules.change(&mut control.turn, |rules| {
+                rules.step();
+                rules.insert(slot, &rule);
+            });
+            RuleState::InForce
+        };
+        control.rules.insert(handle, Placed { slot, rule, state, shown: Counters::default() });
+        self.tell_due(&control);
         Ok(handle)
     }
 
     /// Destroys a rule and returns what it counted, zero if it does not count. No packet meets the rule
-    /// any more, and none is missing in the counters.
+    /// any more, and none is missing in the counters, unless [faults](crate::Faults) let it linger.
     ///
     /// # Errors
-    /// [`NoRule`] if the handle names none.
-    pub fn destroy(&self, handle: RuleHandle) -> Result<Counters, NoRule> {
+    /// If the handle names no rule, or by a fault; the rule is as it was.
+    pub fn destroy(&self, handle: RuleHandle) -> Result<Counters, DestroyError> {
         let mut control = self.control();
-        let placed = control.rules.remove(&handle).ok_or(NoRule)?;
-        self.take_out(&mut control, &[placed.slot]);
+        if !control.rules.contains_key(&handle) {
+            return Err(DestroyError::NoRule);
+        }
+        if let Some(failure) = control.unreliable.destroy_fails() {
+            return Err(DestroyError::Failed(failure));
+        }
+        let placed = control.forget(handle).ok_or(DestroyError::NoRule)?;
+        let matched = placed.state == RuleState::InForce;
+        if matched && control.unreliable.destroyed(handle, placed.slot) {
+            self.tell_due(&control);
+        } else {
+            self.take_out(&mut control, &[placed.slot]);
+        }
         Ok(placed.rule.counters.as_ref().map_or(Counters::default(), AtomicCounters::get))
     }
 
     /// Destroys all rules that were created by a port, at once: no packet meets some of them and not
-    /// the others. Returns how many there were.
+    /// the others. Returns how many there were. It does not fail, and leaves none that lingers.
     pub fn flush(&self, owner: PortId) -> usize {
         let mut control = self.control();
         let owned = control.rules.range(RuleHandle::range(owner));
-        let (handles, slots): (Vec<_>, Vec<_>) = owned.map(|(handle, placed)| (*handle, placed.slot)).unzip();
+        let (handles, mut slots): (Vec<_>, Vec<_>) =
+            owned.map(|(handle, placed)| (*handle, placed.slot)).unzip();
         for handle in &handles {
-            control.rules.remove(handle);
+            control.forget(*handle);
         }
+        let lingering = control.unreliable.leaving.extract_if(RuleHandle::range(owner), |_, _| true);
+        slots.extend(lingering.map(|(_, slot)| slot));
         self.take_out(&mut control, &slots);
         handles.len()
     }
@@ -183,17 +236,17 @@ impl Switch {
     /// What a rule has counted so far.
     ///
     /// # Errors
-    /// If there is no such rule, or it does not count.
+    /// If there is no such rule, it does not count, or by a [fault](crate::Faults).
     pub fn query(&self, handle: RuleHandle) -> Result<Counters, QueryError> {
-        self.read_counters(handle, AtomicCounters::get)
+        self.read_counters(handle, false)
     }
 
     /// The same, and the counters start again from zero. No packet is lost between two readings.
     ///
     /// # Errors
-    /// If there is no such rule, or it does not count.
+    /// As for [`Switch::query`].
     pub fn query_and_reset(&self, handle: RuleHandle) -> Result<Counters, QueryError> {
-        self.read_counters(handle, AtomicCounters::take)
+        self.read_counters(handle, true)
     }
 
     /// What was counted on a port.
@@ -253,30 +306,101 @@ impl Switch {
         Some(found as u16)
     }
 
-    fn control(&self) -> MutexGuard<'_, Control> {
+    pub(crate) fn control(&self) -> MutexGuard<'_, Control> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_out(&self, control: &mut Control, slots: &[u32]) {
-        if slots.is_empty() {
+    /// Says whether no rule has this priority and match. One that was destroyed and still matches does not
+    /// count: whoever destroyed it cannot know.
+    fn is_new(&self, control: &Control, rule: &SwitchRule) -> Result<(), CreateError> {
+        let rules = self.rules.read();
+        let met = rules.same(rule.priority, &rule.matches).find(|handle| control.rules.contains_key(handle));
+        let hidden = &control.unreliable.hidden;
+        let hidden = || if hidden.is_empty() { None } else { hidden.get(&(rule.priority, rule.matches)) };
+        match met.or_else(|| hidden().copied()) {
+            Some(other) => Err(CreateError::Exists(other)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a change to what packets meet.
+    pub(crate) fn publish(&self, control: &mut Control, change: &Change) {
+        if change.enter.is_empty() && change.leave.is_empty() {
             return;
         }
         self.rules.change(&mut control.turn, |rules| {
             rules.step();
-            for &slot in slots {
+            for (slot, rule) in &change.enter {
+                rules.insert(*slot, rule);
+            }
+            for &slot in &change.leave {
                 rules.remove(slot);
             }
         });
+    }
+
+    fn take_out(&self, control: &mut Control, slots: &[u32]) {
+        self.publish(control, &Change { enter: Vec::new(), leave: slots.to_vec() });
         control.free.extend_from_slice(slots);
     }
 
-    fn read_counters(
-        &self,
-        handle: RuleHandle,
-        read: impl FnOnce(&AtomicCounters) -> Counters,
-    ) -> Result<Counters, QueryError> {
-        let control = self.control();
-        let placed = control.rules.get(&handle).ok_or(QueryError::NoRule)?;
-        placed.rule.counters.as_ref().map(read).ok_or(QueryError::NotCounted)
+    /// To be called after each change of what is due, under the lock.
+    pub(crate) fn tell_due(&self, control: &Control) {
+        self.due.store(control.unreliable.next_at().unwrap_or(NEVER), SeqCst);
+    }
+
+    fn read_counters(&self, handle: RuleHandle, reset: bool) -> Result<Counters, QueryError> {
+        let mut control = self.control();
+        let Control { rules, unreliable, .. } = &mut *control;
+        let placed = rules.get_mut(&handle).ok_or(QueryError::NoRule)?;
+        let counters = placed.rule.counters.as_ref().ok_or(QueryError::NotCounted)?;
+        if let Some(failure) = unreliable.query_fails() {
+            return Err(QueryError::Failed(failure));
+        }
+        if unreliable.faults.counters == CounterFault::None {
+            return Ok(if reset { counters.take() } else { counters.get() });
+        }
+        let shown = placed.shown;
+        unreliable.hits.counters += u64::from(shown != counters.get());
+        if reset {
+            placed.shown = Counters::default();
+            counters.subtract(shown);
+        }
+        Ok(shown)
+    }
+}
+
+impl Control {
+    /// Says whether there is room for one more rule.
+    fn has_room(&mut self, max_rules: usize, counts: bool) -> Result<(), CreateError> {
+        let Unreliable { faults, hits, .. } = &mut self.unreliable;
+        let limit = |limit: Option<u32>| limit.map_or(usize::MAX, |limit| limit as usize);
+        let (rules, counters) = (limit(faults.max_rules), limit(faults.max_counters));
+        if self.rules.len() >= max_rules.min(rules) {
+            hits.max_rules += u64::from(self.rules.len() >= rules);
+            return Err(CreateError::Full { max_rules: max_rules.min(rules) });
+        }
+        if counts && self.counting >= counters {
+            hits.max_counters += 1;
+            return Err(CreateError::NoCounter { max_counters: counters });
+        }
+        Ok(())
+    }
+
+    fn take_slot(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.slots += 1;
+            self.slots - 1
+        })
+    }
+
+    /// The rule exists no more. Its slot stays taken, and packets that met it still do.
+    fn forget(&mut self, handle: RuleHandle) -> Option<Placed> {
+        let placed = self.rules.remove(&handle)?;
+        self.counting -= usize::from(placed.rule.counters.is_some());
+        if placed.state != RuleState::InForce {
+            self.unreliable.hidden.remove(&(placed.rule.priority, placed.rule.matches));
+        }
+        Some(placed)
     }
 }

@@ -72,11 +72,12 @@ impl Rules {
         }
     }
 
-    /// The rule that has exactly this priority and match.
-    pub(crate) fn find(&self, priority: u32, matches: &Match) -> Option<&Arc<Installed>> {
-        let entries = self.by_match.entries(matches);
-        let (_, slot) = entries.iter().find(|((Reverse(other), _), _)| *other == priority)?;
-        self.slots.get(*slot as usize)?.as_ref()
+    /// The rules that have exactly this priority and match, the oldest first: at most one that exists, and
+    /// any number that are destroyed and still match.
+    pub(crate) fn same(&self, priority: u32, matches: &Match) -> impl Iterator<Item = RuleHandle> {
+        let of_priority = move |((Reverse(other), _), _): &&(Rank, u32)| *other == priority;
+        let entries = self.by_match.entries(matches).iter().filter(of_priority);
+        entries.filter_map(|(_, slot)| Some(self.slots.get(*slot as usize)?.as_ref()?.handle))
     }
 
     /// What the rules say of a packet with this key.

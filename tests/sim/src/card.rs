@@ -307,7 +307,8 @@ impl RuleSink for CardRules {
 
 fn refusal(error: CreateError) -> Refusal {
     match error {
-        CreateError::Full { .. } => Refusal::Full,
+        CreateError::Full { .. } | CreateError::NoCounter { .. } => Refusal::Full,
+        CreateError::Failed(failure) => Refusal::Driver(Errno(failure.errno())),
         CreateError::Exists(_) => Refusal::Exists,
         CreateError::Unsupported(RuleFault::Field { field, .. }) => Refusal::Field(field),
         CreateError::Unsupported(RuleFault::Action { fault: ActionFault::SecondOutput, .. }) => {

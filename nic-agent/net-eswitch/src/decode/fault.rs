@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::sync::{Mutex, PoisonError};
 
+use soft_eswitch::Failure;
+
 /// What is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum At {
@@ -62,6 +64,11 @@ impl Fault {
 
     pub(crate) fn invalid(at: At, message: impl Into<Cow<'static, str>>) -> Fault {
         Fault { at, errno: libc::EINVAL, message: message.into() }
+    }
+
+    /// What the switch was told to fail with.
+    pub(crate) fn of_card(failure: Failure) -> Fault {
+        Fault { at: At::Rule, errno: failure.errno(), message: failure.to_string().into() }
     }
 
     /// A fault of the definition in an action, which `rte_flow` can point at as a whole only: the message

@@ -112,10 +112,11 @@ impl Decoded {
                 let message = error.to_string().into();
                 return Fault { at: At::Rule, errno: libc::EEXIST, message };
             }
-            CreateError::Full { .. } => {
+            CreateError::Full { .. } | CreateError::NoCounter { .. } => {
                 let message = error.to_string().into();
                 return Fault { at: At::Rule, errno: libc::ENOSPC, message };
             }
+            CreateError::Failed(failure) => return Fault::of_card(failure),
             CreateError::Unsupported(fault) => fault,
         };
         match fault {

@@ -2,6 +2,7 @@
 //! in the test's hands.
 
 mod backings;
+mod faults;
 mod flows;
 mod forwarding;
 mod lifetime;

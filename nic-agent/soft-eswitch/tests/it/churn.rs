@@ -8,7 +8,7 @@ use nic_flow::extract::extract;
 use nic_flow::{Action, ActionList, Field, FlowMask, MacAddr, Match, PortId};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use soft_eswitch::{CreateError, Forwarder, NoRule, Profile, QueryError, SwitchRule, Unsent};
+use soft_eswitch::{CreateError, DestroyError, Forwarder, Profile, QueryError, SwitchRule, Unsent};
 
 use crate::lab::{Frame, Outside, burst, encap, frame, ports, switch};
 use crate::model::Model;
@@ -164,7 +164,7 @@ impl Pair {
                     let counts = self.model.by_handle[&handle].0.count;
                     let counted = self.model.remove(handle).filter(|_| counts).unwrap_or_default();
                     assert_eq!(switch.destroy(handle), Ok(counted));
-                    assert_eq!(switch.destroy(handle), Err(NoRule));
+                    assert_eq!(switch.destroy(handle), Err(DestroyError::NoRule));
                     assert_eq!(switch.query(handle), Err(QueryError::NoRule));
                 }
             }

@@ -4,11 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nic_flow::extract::extract;
 use nic_flow::seam::BURST;
 use nic_flow::{Action, Counters, Field, FlowMask, Match, PortId};
-use soft_eswitch::{CreateError, Egress, Forwarder, NoRule, Profile, Switch, SwitchRule, Unsent};
+use soft_eswitch::{
+    CreateError, DestroyError, Egress, Faults, Forwarder, Profile, RuleCounts, Switch, SwitchRule, Unsent,
+};
 
 use crate::lab::{Frame, burst, switch, udp, vf};
 
@@ -62,7 +65,7 @@ fn control(switch: &Switch, thread: u16, stop: &AtomicBool, changes: &AtomicU64)
             let reset = switch.query_and_reset(created).unwrap();
             assert!(seen.packets <= reset.packets);
             let last = switch.destroy(created).unwrap();
-            assert_eq!(switch.destroy(created), Err(NoRule));
+            assert_eq!(switch.destroy(created), Err(DestroyError::NoRule));
             total += reset;
             total += last;
             changes.fetch_add(2, Ordering::Relaxed);
@@ -113,6 +116,58 @@ fn every_packet_is_counted_once_while_threads_change_the_rules() {
     assert!(switch.is_empty());
 }
 
+/// Rules lag, linger and are lost under two threads that create and destroy, while one forwards and another
+/// lets time pass and changes the faults.
+#[test]
+fn an_unreliable_switch_comes_to_rest_without_rules_when_its_threads_do() {
+    const FAULTS: [&str; 3] =
+        ["lag:3+destroy_lag:3+create:eagain:0.1", "lose:0.5:3+counters:late:2+destroy:eio:0.3", "none"];
+    let switch = Arc::new(switch(Profile::Full, 100));
+    let stop = AtomicBool::new(false);
+    let frames: Vec<_> = (0..FLOWS).map(|flow| Frame::new(0, &udp(0, flow))).collect();
+    let mut forwarder = Forwarder::new(switch.clone(), 64);
+    let mut count = Count::default();
+    thread::scope(|scope| {
+        let (switch, stop) = (&switch, &stop);
+        for thread in 0..2 {
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let created = (0..FLOWS).map(|flow| switch.create(vf(thread), rule(thread, flow)));
+                    let created: Vec<_> = created.collect();
+                    for handle in created.into_iter().flatten() {
+                        let _ = switch.query(handle);
+                        while let Err(error) = switch.destroy(handle) {
+                            assert_ne!(error, DestroyError::NoRule);
+                        }
+                    }
+                }
+            });
+        }
+        let time = scope.spawn(move || {
+            for now in 0..3000 {
+                if now % 50 == 0 {
+                    switch.set_faults(FAULTS[now / 50 % 3].parse().unwrap()).unwrap();
+                }
+                switch.advance(Duration::from_millis(now as u64));
+                switch.lose(1);
+                thread::yield_now();
+            }
+        });
+        let mut bursts = 0;
+        while !time.is_finished() {
+            forwarder.forward(vf(0), &mut burst(&frames), &mut count).unwrap();
+            bursts += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(count.sent + count.missed, bursts * u64::from(FLOWS));
+    });
+    switch.set_faults(Faults::default()).unwrap();
+    assert_eq!(switch.rule_counts(), RuleCounts::default());
+    let before = count.sent;
+    forwarder.forward(vf(0), &mut burst(&frames), &mut count).unwrap();
+    assert_eq!(count.sent, before, "no rule is left that packets meet");
+}
+
 #[test]
 fn a_flush_takes_all_rules_of_a_port_at_once_while_packets_pass() {
     let switch = Arc::new(switch(Profile::Full, 100));
@@ -126,7 +181,7 @@ fn a_flush_takes_all_rules_of_a_port_at_once_while_packets_pass() {
                 let any = switch.create(vf(5), SwitchRule { matches: Match::ANY, ..rule(0, 0) }).unwrap();
                 switch.create(vf(5), SwitchRule { priority: 7, matches: Match::ANY, ..rule(0, 0) }).unwrap();
                 assert_eq!(switch.flush(vf(5)), 2);
-                assert_eq!(switch.destroy(any), Err(NoRule));
+                assert_eq!(switch.destroy(any), Err(DestroyError::NoRule));
                 flushes += 1;
             }
             flushes
