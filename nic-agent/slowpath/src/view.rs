@@ -56,8 +56,11 @@ pub struct WorkerCounters {
     /// Packets of flows that have been in the E-Switch for longer than the grace time: each is the
     /// sign of a rule that is lost or lags behind.
     pub lost_rule_hits: u64,
-    /// Flows whose rule was removed and installed again because it seemed lost.
+    /// Flows whose rule was removed and installed again because it seemed lost: packets came that it
+    /// should have taken, or an audit found it missing.
     pub reinstalled: u64,
+    /// When the last of them was, in the time that the worker is given.
+    pub last_reinstalled: Option<Duration>,
     /// Flows that were translated again after a change of policy.
     pub revalidated: u64,
     /// Flows that were taken out because no packet used them.
