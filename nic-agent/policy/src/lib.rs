@@ -33,5 +33,5 @@ pub use object::{
     Attachment, Bridge, BridgeId, FdbEntry, FlowRule, FlowRuleId, Object, ObjectId, Overlay, Place, Port,
     Rank, Trunk, TunnelPeer, Vtep, VtepId,
 };
-pub use stats::{PortStats, StageStats, Stats};
+pub use stats::{PortStats, RuleStats, StageStats, Stats};
 pub use trace::{Stage, Step, Trace, TracePacket, TraceReport, Verdict};

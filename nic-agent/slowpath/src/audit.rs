@@ -32,6 +32,13 @@ pub struct Belief {
     pub requests: u32,
 }
 
+impl Belief {
+    /// True if there is a rule, or one on its way in or out.
+    pub const fn has_rule(&self) -> bool {
+        !matches!(self.place, Believed::Software)
+    }
+}
+
 /// Where a worker believes a rule to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Believed {

@@ -6,7 +6,7 @@ use core::time::Duration;
 use nic_flow::seam::PacketIo;
 use nic_flow::{ActionList, Counters, FlowKey, MacAddr, Match, RuleId, Shape};
 use nic_pipeline::Dependency;
-use nic_policy::stats::Stats;
+use nic_policy::stats::{RuleStats, Stats};
 use nic_policy::{BridgeId, DropReason, FdbView, NeighborView, Network, Offload, Trace};
 
 use crate::megaflows::Megaflows;
@@ -101,7 +101,8 @@ pub struct WorkerCounters {
 
 impl<Io: PacketIo> Worker<Io> {
     /// Counters, as they cross threads and processes. A port counts as present once it was listed:
-    /// whether its device is still there, the owner of the devices knows.
+    /// whether its device is still there, the owner of the devices knows. What the card did with rules, the
+    /// [installer](crate::Installer::counters) knows.
     pub fn stats(&self) -> Stats {
         let megaflows = &self.megaflows;
         let counters = &megaflows.counters;
@@ -123,6 +124,11 @@ impl<Io: PacketIo> Worker<Io> {
             flooded: counters.flooded,
             answered: counters.answered,
             solicited: counters.solicited,
+            rules: RuleStats {
+                lost_hits: counters.lost_rule_hits,
+                reinstalled: counters.reinstalled,
+                ..RuleStats::default()
+            },
         }
     }
 
