@@ -40,7 +40,8 @@ Exit codes:
   6  unavailable: no answer from the API, the card or its datapath in time
   7  not permitted
   8  not confirmed
-  9  accepted, but not applied within --wait";
+  9  accepted, but not applied within --wait
+  10 flows and rules differ (flows --audit)";
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -259,6 +260,12 @@ pub struct Flows {
     /// Only flows that run there.
     #[arg(long, value_enum)]
     pub tier: Option<Tier>,
+    /// Hold all flows against the rules of the E-Switch instead, and show what differs.
+    #[arg(long, conflicts_with_all = ["port", "tier"])]
+    pub audit: bool,
+    /// Put right what can be: offer flows without their rule afresh, take out rules without a flow.
+    #[arg(long, requires = "audit")]
+    pub repair: bool,
     /// What else to do than show them.
     #[command(subcommand)]
     pub command: Option<FlowsCommand>,

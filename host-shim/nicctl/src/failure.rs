@@ -39,6 +39,8 @@ pub enum Failure {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// Flows and rules of the E-Switch still differ in so many places.
+    Discrepancies(u64),
     /// The result could not be written.
     Output(io::Error),
     /// The result has no JSON or YAML form.
@@ -107,6 +109,7 @@ impl Failure {
             Failure::Connect { .. } => 6,
             Failure::Declined => 8,
             Failure::NotApplied { .. } => 9,
+            Failure::Discrepancies(_) => 10,
             Failure::Call(call) => match call.code {
                 Code::InvalidArgument | Code::OutOfRange => 3,
                 Code::Aborted | Code::AlreadyExists | Code::FailedPrecondition | Code::ResourceExhausted => 4,
@@ -154,6 +157,7 @@ impl fmt::Display for Failure {
                 f,
                 "error: revision {revision} is stored, but after {waited:?} the datapath has applied only {applied}"
             ),
+            Failure::Discrepancies(rules) => write!(f, "error: {rules} rules differ from their flows"),
             Failure::Output(error) => write!(f, "error: cannot write the result: {error}"),
             Failure::Encode(error) => write!(f, "error: cannot write the result: {error}"),
         }

@@ -1,10 +1,13 @@
-//! `flows` and `flows flush`.
+//! `flows`, `flows flush` and `flows --audit`.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nic_proto::v1::flow_service_client::FlowServiceClient;
-use nic_proto::v1::{Flow, FlowTier, FlushFlowsRequest, ListFlowsRequest, ListFlowsResponse};
+use nic_proto::v1::{
+    AuditFlowsRequest, AuditFlowsResponse, Flow, FlowTier, FlushFlowsRequest, ListFlowsRequest,
+    ListFlowsResponse,
+};
 
 use crate::arguments::{Flows, FlowsCommand, Output, Tier};
 use crate::client::Client;
@@ -13,7 +16,7 @@ use crate::output;
 use crate::resource::port_name;
 use crate::table::{or_dash, span, table};
 
-/// Shows or flushes flows.
+/// Shows, flushes or audits flows.
 pub(crate) async fn run(
     client: &Client,
     command: Flows,
@@ -27,6 +30,15 @@ pub(crate) async fn run(
         return output::write(out, output, &response, |response| {
             format!("{} flows flushed\n", response.flushed)
         });
+    }
+    if command.audit {
+        let request = client.request(AuditFlowsRequest { repair: command.repair });
+        let response = service.audit_flows(request).await?.into_inner();
+        output::write(out, output, &response, audit_table)?;
+        return match response.remaining {
+            0 => Ok(()),
+            remaining => Err(Failure::Discrepancies(remaining)),
+        };
     }
     let in_port = command.port.as_deref().map(port_name).transpose()?.unwrap_or_default();
     let tier = match command.tier {
@@ -42,6 +54,47 @@ pub(crate) async fn run(
     }
     all.flows.sort_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.r#match.cmp(&b.r#match)));
     output::write(out, output, &all, |all| flows_table(&all.flows))
+}
+
+/// How long ago that was, by this machine's clock.
+fn ago(at: &pbjson_types::Timestamp) -> Option<String> {
+    let at = UNIX_EPOCH + Duration::from_secs(u64::try_from(at.seconds).ok()?);
+    Some(span(SystemTime::now().duration_since(at).unwrap_or_default()))
+}
+
+fn audit_table(audit: &AuditFlowsResponse) -> String {
+    let last = audit.last_reinstalled.as_ref().and_then(ago).map(|ago| format!(", the last {ago} ago"));
+    let last = last.unwrap_or_default();
+    let mut text = format!(
+        "{} flows with rules, {} rules held: {}\nNoticed by packets since the start: {} that a rule should have \
+         taken; {} rules reinstalled{last}\n",
+        audit.flows,
+        audit.rules,
+        if audit.counts.is_empty() {
+            "no discrepancies".into()
+        } else {
+            format!("{} differ", audit.remaining)
+        },
+        audit.lost_rule_hits,
+        audit.rules_reinstalled,
+    );
+    if !audit.counts.is_empty() {
+        let rows = audit.counts.iter().map(|count| {
+            let numbers = [count.found, count.repaired].map(|number| number.to_string());
+            [vec![count.discrepancy.clone()], numbers.to_vec(), vec![count.description.clone()]].concat()
+        });
+        text.push('\n');
+        text.push_str(&table(&["DISCREPANCY", "FOUND>", "REPAIRED>", "WHAT"], rows));
+    }
+    if !audit.findings.is_empty() {
+        let rows = audit.findings.iter().map(|finding| {
+            let repaired = if finding.repaired { "yes" } else { "no" };
+            vec![finding.discrepancy.clone(), repaired.into(), or_dash(&finding.r#match)]
+        });
+        text.push('\n');
+        text.push_str(&table(&["DISCREPANCY", "REPAIRED", "MATCH"], rows));
+    }
+    text
 }
 
 fn flows_table(flows: &[Flow]) -> String {

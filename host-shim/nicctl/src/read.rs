@@ -7,7 +7,8 @@ use nic_proto::v1::capability_service_client::CapabilityServiceClient;
 use nic_proto::v1::stats_service_client::StatsServiceClient;
 use nic_proto::v1::status_service_client::StatusServiceClient;
 use nic_proto::v1::{
-    Capabilities, GetCapabilitiesRequest, GetStatsRequest, GetStatusRequest, Stats, SystemStatus,
+    Capabilities, GetCapabilitiesRequest, GetStatsRequest, GetStatusRequest, OffloadStats, Stats,
+    SystemStatus,
 };
 
 use crate::arguments::Output;
@@ -47,6 +48,24 @@ pub(crate) async fn stats(client: &Client, output: Output, out: &mut dyn Write) 
     let request = client.request(GetStatsRequest {});
     let response = StatsServiceClient::new(client.channel()).get_stats(request).await?.into_inner();
     output::write(out, output, &response, stats_text)
+}
+
+/// What went wrong with rules.
+fn trouble(offload: &OffloadStats) -> String {
+    format!(
+        "Rules lost: {} packets came that a rule should have taken, {} rules reinstalled, {} strays removed\n\
+         Card: {} creations postponed, {} destructions failed, {} counters not read; now {} rules waiting, \
+         {} stuck, {} unreadable\n",
+        offload.lost_rule_hits,
+        offload.rules_reinstalled,
+        offload.strays_removed,
+        offload.rules_postponed,
+        offload.destroy_failures,
+        offload.query_failures,
+        offload.rules_waiting,
+        offload.rules_stuck,
+        offload.rules_unreadable,
+    )
 }
 
 fn stats_text(stats: &Stats) -> String {
@@ -97,6 +116,7 @@ fn stats_text(stats: &Stats) -> String {
         "Rules: {} created, {} destroyed, {} refused",
         offload.rules_created, offload.rules_destroyed, offload.rules_refused
     );
+    text.push_str(&trouble(&offload));
     if let Some(bridges) = &stats.bridges {
         let _ = writeln!(
             text,

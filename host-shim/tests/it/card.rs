@@ -11,8 +11,8 @@ use nic_proto::v1::config_service_server::{ConfigService, ConfigServiceServer};
 use nic_proto::v1::flow_service_server::{FlowService, FlowServiceServer};
 use nic_proto::v1::status_service_server::{StatusService, StatusServiceServer};
 use nic_proto::v1::{
-    ApplyRequest, ApplyResponse, Flow, FlushFlowsRequest, FlushFlowsResponse, GetStatusRequest,
-    ListFlowsRequest, ListFlowsResponse, SystemStatus,
+    ApplyRequest, ApplyResponse, AuditFlowsRequest, AuditFlowsResponse, Flow, FlushFlowsRequest,
+    FlushFlowsResponse, GetStatusRequest, ListFlowsRequest, ListFlowsResponse, SystemStatus,
 };
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
@@ -118,6 +118,13 @@ impl FlowService for Card {
             _ => Box::pin(tokio_stream::iter((0..1000).map(move |n| Ok(answer(&n.to_string()))))),
         };
         Ok(Response::new(stream))
+    }
+
+    async fn audit_flows(
+        &self,
+        _: Request<AuditFlowsRequest>,
+    ) -> Result<Response<AuditFlowsResponse>, Status> {
+        pending().await
     }
 
     async fn flush_flows(

@@ -12,8 +12,8 @@ use nic_link::LinkError;
 use nic_link::client::{Client, Connection};
 use nic_model::{State, Transaction};
 use nic_policy::{
-    BridgeId, CapabilityTable, FdbView, FlowView, NeighborView, Network, Revision, Stats, TracePacket,
-    TraceReport,
+    AuditReport, BridgeId, CapabilityTable, FdbView, FlowView, NeighborView, Network, Revision, Stats,
+    TracePacket, TraceReport,
 };
 use nic_store::{Commit, Event, Fingerprint, Request, RequestId, Store, SubmitError};
 use tokio::sync::watch;
@@ -128,6 +128,10 @@ impl Datapath for Linked {
 
     async fn flush(&self, in_port: Option<PortId>) -> Result<u64, DatapathError> {
         self.0.flush(in_port).await.map_err(failed)
+    }
+
+    async fn audit(&self, repair: bool) -> Result<AuditReport, DatapathError> {
+        self.0.audit(repair).await.map_err(failed)
     }
 
     async fn fdb(&self, bridge: Option<BridgeId>) -> Result<Vec<FdbView>, DatapathError> {

@@ -50,8 +50,9 @@ pub enum Identity {
     Unknown,
 }
 
-/// How the names of methods begin that only read. Any other changes something.
-const READS: &[&str] = &["Get", "List", "Trace", "Watch"];
+/// How the names of methods begin that only read. Any other changes something. An audit reads unless it is
+/// to repair, and then its service asks for the role.
+const READS: &[&str] = &["Audit", "Get", "List", "Trace", "Watch"];
 
 /// Whether a method may change something. Health and reflection do not.
 fn writes(method: &str) -> bool {

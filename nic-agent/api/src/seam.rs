@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use nic_flow::PortId;
 use nic_model::{Change, Rejection, State, Transaction};
 use nic_policy::{
-    BridgeId, CapabilityTable, Device, FdbView, FlowView, NeighborView, Network, Revision, Stats,
-    TracePacket, TraceReport,
+    AuditReport, BridgeId, CapabilityTable, Device, FdbView, FlowView, NeighborView, Network, Revision,
+    Stats, TracePacket, TraceReport,
 };
 use tokio_stream::Stream;
 
@@ -132,6 +132,12 @@ pub trait Datapath: Send + Sync + 'static {
     /// # Errors
     /// The datapath is away.
     async fn flush(&self, in_port: Option<PortId>) -> Result<u64, DatapathError>;
+
+    /// Holds flows against the rules of the E-Switch, and puts right what differs if that is asked for.
+    ///
+    /// # Errors
+    /// The datapath is away, or too old.
+    async fn audit(&self, repair: bool) -> Result<AuditReport, DatapathError>;
 
     /// The MAC addresses that bridges know, or one bridge.
     ///

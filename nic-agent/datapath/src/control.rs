@@ -12,12 +12,13 @@ use nic_offload::Sink;
 use nic_pipeline::Snapshot;
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    BridgeId, CapabilityTable, Delta, Device, DropReason, FdbView, FlowView, NeighborView, Network, Offload,
-    Revision, SoftwareReason, Stats, Trace, Verdict,
+    AuditReport, BridgeId, CapabilityTable, Delta, Device, Discrepancy, DropReason, FdbView, FlowView,
+    NeighborView, Network, Offload, Revision, RuleStats, SoftwareReason, Stats, Trace, Verdict,
 };
 use nic_slowpath::Worker;
 use tokio::sync::{Mutex, watch};
 
+use crate::auditor::Auditor;
 use crate::io::Io;
 use crate::worker::Commands;
 
@@ -55,6 +56,8 @@ pub(crate) struct Control {
     pub(crate) sink: Sink,
     /// The ports.
     pub(crate) ports: Vec<ControlPort>,
+    /// Holds flows against rules.
+    pub(crate) auditor: Auditor,
     /// Names this run.
     pub(crate) instance: Uuid,
 }
@@ -170,6 +173,10 @@ impl Backend for Control {
         self.ask(move |worker| worker.flush(in_port)).await
     }
 
+    async fn audit(&self, repair: bool) -> Result<AuditReport, Rejection> {
+        self.auditor.audit(repair).await.ok_or(Rejection::ShuttingDown)
+    }
+
     async fn fdb(&self, bridge: Option<BridgeId>) -> Result<Vec<FdbView>, Rejection> {
         let mut entries: Vec<FdbView> = Vec::new();
         // Entries come by bridge: one bridge's begin behind the last possible of the bridge before.
@@ -209,6 +216,17 @@ impl Backend for Control {
 
     async fn stats(&self) -> Result<Stats, Rejection> {
         let mut stats = self.ask(|worker| worker.stats()).await?;
+        let (counted, found) = (self.auditor.counted(), self.auditor.found());
+        stats.rules = RuleStats {
+            postponed: counted.postponed,
+            destroy_failures: counted.destroy_failures,
+            query_failures: counted.query_failures,
+            strays_removed: found.repaired[Discrepancy::Stray.index()],
+            waiting: counted.waiting,
+            stuck: counted.stuck,
+            unreadable: counted.unreadable,
+            ..stats.rules
+        };
         let devices = self.devices.borrow().clone();
         for port in &self.ports {
             let Some(told) = stats.ports.iter_mut().find(|told| told.port == port.id) else { continue };

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod auditor;
 mod capture;
 mod control;
 mod io;
@@ -40,10 +41,11 @@ use nic_offload::{Sink, capability};
 use nic_pipeline::Snapshot;
 use nic_policy::{CapabilityTable, Revision};
 use nic_process::{log, signals, socket};
-use nic_slowpath::{Config, Installer, InstallerConfig, Worker};
+use nic_slowpath::{Config, Installer, InstallerConfig, InstallerCounters, Worker};
 use tokio::sync::{Mutex, watch};
 use tokio_stream::wrappers::UnixListenerStream;
 
+use auditor::Auditor;
 use capture::Capture;
 use control::{Control, ControlPort};
 use io::{Io, PortQueues};
@@ -54,6 +56,8 @@ use worker::Commands;
 
 /// How often links and MTUs are looked at.
 const DEVICE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often flows are held against rules.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 /// This process's user alone may say what the policy is.
 const SOCKET_MODE: u32 = 0o600;
 
@@ -124,12 +128,16 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
     let (commands, commands_rx) = crossbeam_channel::unbounded();
     let (requests, requests_rx) = crossbeam_channel::bounded(worker::REQUESTS);
     let (completions, completions_rx) = crossbeam_channel::unbounded();
+    let (offloads, offloads_rx) = crossbeam_channel::unbounded();
+    let (counted, counted_rx) = watch::channel(InstallerCounters::default());
     let (applied, applied_rx) = watch::channel(Revision(0));
     let offloader = offloader::Context {
         installer: Installer::new(sink.clone(), installer),
         epoch,
         requests: requests_rx,
+        commands: offloads_rx,
         completions,
+        counted,
         waker: waker.clone(),
     };
     let context = worker::Context {
@@ -143,8 +151,10 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
         applied,
     };
     let threads = vec![worker::spawn(eal, context)?, offloader::spawn(offloader)?];
+    let commands = Commands { queue: commands, waker };
     let control = Control {
-        commands: Commands { queue: commands, waker },
+        auditor: Auditor::new(commands.clone(), offloader::Commands(offloads), counted_rx),
+        commands,
         snapshot: Mutex::new(snapshot),
         in_force: watch::Sender::new(InForce::default()),
         applied: applied_rx,
@@ -208,12 +218,25 @@ async fn serve(path: &Path, control: Arc<Control>) -> Result<(), Box<dyn std::er
             watcher.refresh_devices();
         }
     };
+    let auditor = Arc::clone(&control);
+    let audit = async move {
+        let mut interval = tokio::time::interval(AUDIT_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The first tick comes at once, when there is nothing to audit yet.
+        interval.tick().await;
+        loop {
+            interval.tick().await;
+            // What it finds, it logs; without an answer this process is about to end.
+            let _ = auditor.auditor.audit(true).await;
+        }
+    };
     let server = tonic::transport::Server::builder()
         .add_service(nic_link::server::service(control))
         .serve_with_incoming(UnixListenerStream::new(listener));
     tokio::select! {
         result = server => result?,
         () = watch_devices => {}
+        () = audit => {}
         () = told.wait() => {}
     }
     signals::stopping();

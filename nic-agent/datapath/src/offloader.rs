@@ -3,14 +3,19 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use nic_offload::Sink;
-use nic_slowpath::{Completion, Installer, Request};
+use nic_slowpath::{Completion, Installer, InstallerCounters, Request};
+use tokio::sync::watch;
 
 use crate::sleep::Waker;
 
 /// The longest sleep, for an installer that waits for nothing.
 const LONGEST: Duration = Duration::from_secs(1);
+
+/// Something for the offload thread to do between two polls; what it says to the worker goes to the second
+/// argument.
+pub(crate) type Command = Box<dyn FnOnce(&mut Installer<Sink>, &mut dyn FnMut(Completion)) + Send>;
 
 /// What the offload thread is given.
 pub(crate) struct Context {
@@ -20,8 +25,12 @@ pub(crate) struct Context {
     pub(crate) epoch: Instant,
     /// From the worker.
     pub(crate) requests: Receiver<Request>,
+    /// What others want done.
+    pub(crate) commands: Receiver<Command>,
     /// To the worker.
     pub(crate) completions: Sender<Completion>,
+    /// Told what was counted.
+    pub(crate) counted: watch::Sender<InstallerCounters>,
     /// Wakes the worker.
     pub(crate) waker: Waker,
 }
@@ -37,24 +46,69 @@ impl Context {
         loop {
             let now = self.epoch.elapsed();
             let wait = next.map_or(LONGEST, |next| next.saturating_sub(now).min(LONGEST));
-            match self.requests.recv_timeout(wait) {
-                Ok(request) => self.installer.submit(request),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            let mut command = None;
+            crossbeam_channel::select! {
+                recv(self.requests) -> request => match request {
+                    Ok(request) => self.installer.submit(request),
+                    Err(_) => return,
+                },
+                recv(self.commands) -> told => match told {
+                    Ok(told) => command = Some(told),
+                    // Nobody is left to command; the worker is about to end as well.
+                    Err(_) => self.commands = crossbeam_channel::never(),
+                },
+                default(wait) => {}
             }
-            for request in self.requests.try_iter() {
-                self.installer.submit(request);
+            // Who commands has heard from the worker: what that asked for before comes first.
+            loop {
+                match self.requests.try_recv() {
+                    Ok(request) => self.installer.submit(request),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
             }
-            let mut told = false;
-            let completions = &self.completions;
-            next = self.installer.poll(self.epoch.elapsed(), &mut |completion| {
-                told = true;
-                // The worker ends before this thread does; then nobody needs to know.
-                let _ = completions.send(completion);
-            });
-            if told {
-                self.waker.wake();
-            }
+            next = self.work(command);
         }
+    }
+
+    /// Carries out a command, and what the worker asks for. Returns when to do so again.
+    fn work(&mut self, command: Option<Command>) -> Option<Duration> {
+        let mut told = false;
+        let completions = &self.completions;
+        let mut complete = |completion| {
+            told = true;
+            // The worker ends before this thread does; then nobody needs to know.
+            let _ = completions.send(completion);
+        };
+        if let Some(command) = command {
+            command(&mut self.installer, &mut complete);
+        }
+        let next = self.installer.poll(self.epoch.elapsed(), &mut complete);
+        if told {
+            self.waker.wake();
+        }
+        let now = self.installer.counters();
+        self.counted.send_if_modified(|counted| core::mem::replace(counted, now) != now);
+        next
+    }
+}
+
+/// Gives the offload thread commands.
+#[derive(Clone)]
+pub(crate) struct Commands(pub(crate) Sender<Command>);
+
+impl Commands {
+    /// Runs `ask` on the offload thread and returns its answer; `None` if the thread is gone.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Installer<Sink>, &mut dyn FnMut(Completion)) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let command: Command = Box::new(move |installer, complete| {
+            // A caller that went away needs no answer.
+            let _ = answer.send(ask(installer, complete));
+        });
+        self.0.send(command).ok()?;
+        answered.await.ok()
     }
 }

@@ -13,8 +13,8 @@ use hyper_util::rt::TokioIo;
 use nic_flow::{FlowKey, PortId};
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    BridgeId, CapabilityTable, Change, Delta, Device, FdbView, FlowView, NeighborView, Network, Revision,
-    Stats,
+    AuditReport, BridgeId, CapabilityTable, Change, Delta, Device, FdbView, FlowView, NeighborView, Network,
+    Revision, Stats,
 };
 use nic_proto::datapath::v1 as pb;
 use nic_proto::datapath::v1::datapath_client::DatapathClient;
@@ -25,8 +25,8 @@ use uuid::Uuid;
 
 use crate::SCHEMA_VERSIONS;
 use crate::convert::{
-    Schema, capabilities_from, change_to, device_from, fdb_from, flow_from, key_to, neighbor_from,
-    stats_from, trace_from,
+    Schema, audit_from, capabilities_from, change_to, device_from, fdb_from, flow_from, key_to,
+    neighbor_from, stats_from, trace_from,
 };
 use crate::error::LinkError;
 
@@ -155,6 +155,19 @@ impl Client {
         let in_port = in_port.map(|port| port.bits().into());
         let request = pb::FlushFlowsRequest { lease: self.lease.load(Ordering::Relaxed), in_port };
         Ok(self.channel.clone().flush_flows(request).await?.get_ref().flushed)
+    }
+
+    /// Holds flows against the rules of the E-Switch, and puts right what differs if that is asked for.
+    ///
+    /// # Errors
+    /// There is no connection, nic-datapath is too old, or, with `repair`, another agent holds the lease.
+    pub async fn audit(&self, repair: bool) -> Result<AuditReport, LinkError> {
+        let request = pb::AuditRulesRequest { lease: self.lease.load(Ordering::Relaxed), repair };
+        let answer = self.channel.clone().audit_rules(request).await.map_err(|status| match status.into() {
+            LinkError::TooOld(_) => LinkError::TooOld("audits of rules".to_owned()),
+            other => other,
+        });
+        Ok(audit_from(answer?.get_ref())?)
     }
 
     /// The MAC addresses that all bridges know, or those of one.

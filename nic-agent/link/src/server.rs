@@ -11,8 +11,8 @@ use futures::stream::BoxStream;
 use nic_flow::PortId;
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    BridgeId, CapabilityTable, Delta, Device, FdbView, FlowView, NeighborView, Network, Revision, Stats,
-    VtepId,
+    AuditReport, BridgeId, CapabilityTable, Delta, Device, FdbView, FlowView, NeighborView, Network,
+    Revision, Stats, VtepId,
 };
 use nic_proto::datapath::v1 as pb;
 use nic_proto::datapath::v1::datapath_server::{Datapath, DatapathServer};
@@ -23,8 +23,8 @@ use uuid::Uuid;
 
 use crate::SCHEMA_VERSIONS;
 use crate::convert::{
-    Schema, capabilities_to, change_from, device_to, fdb_to, flow_to, key_from, neighbor_to, stats_to,
-    trace_to,
+    Schema, audit_to, capabilities_to, change_from, device_to, fdb_to, flow_to, key_from, neighbor_to,
+    stats_to, trace_to,
 };
 use crate::error::Rejection;
 
@@ -74,6 +74,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Removes those flows and returns how many there were.
     async fn flush(&self, in_port: Option<PortId>) -> Result<u64, Rejection>;
+
+    /// Holds flows against the rules of the E-Switch, and puts right what differs if that is asked for.
+    async fn audit(&self, repair: bool) -> Result<AuditReport, Rejection>;
 
     /// The MAC addresses that all bridges know, or those of one.
     async fn fdb(&self, bridge: Option<BridgeId>) -> Result<Vec<FdbView>, Rejection>;
@@ -343,6 +346,17 @@ impl<B: Backend> Datapath for Service<B> {
         self.writer(request.get_ref().lease)?;
         let flushed = self.backend.flush(in_port(request.get_ref().in_port)?).await?;
         Ok(Response::new(pb::FlushFlowsResponse { flushed }))
+    }
+
+    async fn audit_rules(
+        &self,
+        request: Request<pb::AuditRulesRequest>,
+    ) -> Result<Response<pb::AuditRulesResponse>, Status> {
+        let &pb::AuditRulesRequest { lease, repair } = request.get_ref();
+        if repair {
+            self.writer(lease)?;
+        }
+        Ok(Response::new(audit_to(&self.backend.audit(repair).await?)))
     }
 
     async fn list_fdb(

@@ -10,8 +10,9 @@ use nic_link::server::{Backend, InForce, service};
 use nic_link::{Rejection, Uuid, new_uuid};
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    BridgeId, CapabilityTable, Change, Delta, Device, FdbView, FlowRule, FlowRuleId, FlowView, NeighborState,
-    NeighborView, Network, Object, Place, Revision, Stats, VtepId,
+    AuditCount, AuditReport, BridgeId, CapabilityTable, Change, Delta, Device, Discrepancy, FdbView,
+    FlowRule, FlowRuleId, FlowView, NeighborState, NeighborView, Network, Object, Place, Revision, Stats,
+    VtepId,
 };
 use nic_proto::datapath::v1::datapath_client::DatapathClient;
 use tokio::net::UnixListener;
@@ -116,6 +117,12 @@ impl Backend for Memory {
 
     async fn flush(&self, _: Option<PortId>) -> Result<u64, Rejection> {
         Ok(7)
+    }
+
+    async fn audit(&self, repair: bool) -> Result<AuditReport, Rejection> {
+        let mut report = AuditReport { rules: 3, ..AuditReport::default() };
+        report.counts[Discrepancy::Stray.index()] = AuditCount { found: 2, repaired: 2 * u64::from(repair) };
+        Ok(report)
     }
 
     async fn fdb(&self, bridge: Option<BridgeId>) -> Result<Vec<FdbView>, Rejection> {
@@ -265,6 +272,35 @@ async fn what_was_learned_is_listed_whole_and_flushed() {
     until(&later.client, applied(1)).await;
     let refused = client.flush_fdb(None).await.unwrap_err();
     assert!(refused.is(nic_proto::datapath::v1::LinkErrorReason::LeaseFenced), "{refused}");
+}
+
+#[tokio::test]
+async fn anybody_may_audit_and_only_the_writer_repairs() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let _server = serve(&datapath, &socket);
+    let agent = agent(&socket, new_uuid(), 1, false);
+    until(&agent.client, applied(1)).await;
+    let client = &agent.client;
+    assert_eq!(client.audit(false).await.unwrap().remaining(), 2);
+    let report = client.audit(true).await.unwrap();
+    assert_eq!((report.rules, report.remaining()), (3, 0));
+    let later = self::agent(&socket, agent.source.store, 1, false);
+    until(&later.client, applied(1)).await;
+    assert_eq!(client.audit(false).await.unwrap().remaining(), 2);
+    let refused = client.audit(true).await.unwrap_err();
+    assert!(refused.is(nic_proto::datapath::v1::LinkErrorReason::LeaseFenced), "{refused}");
+}
+
+#[tokio::test]
+async fn a_datapath_that_cannot_audit_is_too_old() {
+    let (_folder, socket) = socket();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let knows_nothing = tonic::transport::Server::builder().add_routes(tonic::service::Routes::default());
+    let _server = tokio::spawn(knows_nothing.serve_with_incoming(UnixListenerStream::new(listener)));
+    let agent = agent(&socket, new_uuid(), 1, false);
+    let error = agent.client.audit(false).await.unwrap_err();
+    assert!(matches!(&error, nic_link::LinkError::TooOld(what) if what == "audits of rules"), "{error}");
 }
 
 #[tokio::test]

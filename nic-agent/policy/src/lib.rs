@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+pub mod audit;
 pub mod capability;
 pub mod delta;
 pub mod drop;
@@ -22,6 +23,7 @@ pub mod object;
 pub mod stats;
 pub mod trace;
 
+pub use audit::{AuditCount, AuditFinding, AuditReport, Discrepancy};
 pub use capability::{Capability, CapabilityTable, Device, Offload, SoftwareReason};
 pub use delta::{Change, Delta, Revision};
 pub use drop::DropReason;
@@ -31,5 +33,5 @@ pub use object::{
     Attachment, Bridge, BridgeId, FdbEntry, FlowRule, FlowRuleId, Object, ObjectId, Overlay, Place, Port,
     Rank, Trunk, TunnelPeer, Vtep, VtepId,
 };
-pub use stats::{PortStats, StageStats, Stats};
+pub use stats::{PortStats, RuleStats, StageStats, Stats};
 pub use trace::{Stage, Step, Trace, TracePacket, TraceReport, Verdict};

@@ -55,6 +55,30 @@ pub struct StageStats {
     pub held: u64,
 }
 
+/// How the E-Switch kept its rules, beyond how many there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RuleStats {
+    /// Packets that came to the slow path though their flow's rule should have taken them: each is the
+    /// sign of a rule that is lost or lags behind.
+    pub lost_hits: u64,
+    /// Rules that were removed and installed again because they seemed lost.
+    pub reinstalled: u64,
+    /// Creations that the card refused for a while.
+    pub postponed: u64,
+    /// Destructions that the card did not take.
+    pub destroy_failures: u64,
+    /// Counters that could not be read.
+    pub query_failures: u64,
+    /// Rules that no flow owned and audits took out.
+    pub strays_removed: u64,
+    /// Rules that wait for another try to create them, now.
+    pub waiting: u64,
+    /// Rules that the card does not destroy, however often it is asked, now.
+    pub stuck: u64,
+    /// Rules whose counters could not be read the last time, now.
+    pub unreadable: u64,
+}
+
 /// A snapshot of all counters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stats {
@@ -92,4 +116,6 @@ pub struct Stats {
     pub answered: u64,
     /// Requests for the MAC addresses of next hops that the agent sent.
     pub solicited: u64,
+    /// How the E-Switch kept its rules.
+    pub rules: RuleStats,
 }

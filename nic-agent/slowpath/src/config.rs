@@ -130,6 +130,9 @@ pub struct InstallerConfig {
     pub retry_longest: Duration,
     /// Tries to create a rule, at most; then the last refusal is the answer. Destruction is tried for ever.
     pub create_tries: u32,
+    /// Tries to destroy a rule after which it counts as stuck. By the waits of the default, ten tries take
+    /// a second.
+    pub stuck_tries: u32,
 }
 
 impl Default for InstallerConfig {
@@ -140,6 +143,7 @@ impl Default for InstallerConfig {
             retry_first: Duration::from_millis(1),
             retry_longest: Duration::from_secs(1),
             create_tries: 6,
+            stuck_tries: 10,
         }
     }
 }

@@ -89,6 +89,10 @@ pub(crate) struct Cold {
     pub(crate) hardware: Counters,
     /// The publication that waits until this flow is translated again.
     pub(crate) publication: Option<u64>,
+    /// Requests about the rule that the offload thread was sent.
+    pub(crate) requests: u32,
+    /// The last of them was for its removal.
+    pub(crate) removing: bool,
 }
 
 /// The slots.
@@ -227,6 +231,8 @@ mod tests {
             retry: 0,
             hardware: Counters::default(),
             publication: None,
+            requests: 0,
+            removing: false,
         };
         let mut table = FlowTable::new(1);
         let verdict = Verdict::Drop(DropReason::NoRule);

@@ -5,7 +5,7 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::{BinaryHeap, VecDeque};
 
-use nic_flow::seam::{Refusal, RuleSink};
+use nic_flow::seam::{Errno, Refusal, RuleSink};
 use nic_flow::{Counters, Rule, RuleId};
 use rustc_hash::FxHashMap;
 
@@ -13,20 +13,20 @@ use crate::config::{InstallerConfig, nanos};
 use crate::message::{Completion, Request};
 
 /// Counters in one [`Completion::Counted`], at most.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// The offload thread's work. Calls to the card may block; each [`Installer::poll`] makes a bounded
 /// number of them.
 pub struct Installer<S: RuleSink> {
-    sink: S,
-    config: InstallerConfig,
-    requests: VecDeque<Request>,
-    rules: FxHashMap<RuleId, State<S::Handle>>,
+    pub(crate) sink: S,
+    pub(crate) config: InstallerConfig,
+    pub(crate) requests: VecDeque<Request>,
+    pub(crate) rules: FxHashMap<RuleId, State<S::Handle>>,
     /// What is tried again, and when. An id that is in no state to be tried is passed over.
     retries: BinaryHeap<Reverse<(u64, RuleId)>>,
     /// Installed rules by the time when their counters are due. Ids that are gone are passed over.
     ring: VecDeque<(u64, RuleId)>,
-    counters: InstallerCounters,
+    pub(crate) counters: InstallerCounters,
 }
 
 /// What an [`Installer`] counted.
@@ -45,13 +45,19 @@ pub struct InstallerCounters {
     pub destroy_failures: u64,
     /// Counters that could not be read.
     pub query_failures: u64,
+    /// Rules that wait for another try to create them, now.
+    pub waiting: u64,
+    /// Rules that the card did not destroy in [`InstallerConfig::stuck_tries`] tries, now.
+    pub stuck: u64,
+    /// Rules whose counters could not be read the last time, now.
+    pub unreadable: u64,
 }
 
-enum State<H> {
+pub(crate) enum State<H> {
     /// Not created yet.
     Waiting { rule: Box<Rule>, tries: u32 },
-    /// In the E-Switch; the counters as last read.
-    Installed { handle: H, last: Counters },
+    /// In the E-Switch; the counters as last read, and whether that failed the last time.
+    Installed { handle: H, last: Counters, failed: bool },
     /// To be destroyed.
     Leaving { handle: H, last: Counters, tries: u32 },
 }
@@ -170,15 +176,18 @@ impl<S: RuleSink> Installer<S> {
         now: u64,
         complete: &mut impl FnMut(Completion),
     ) {
+        self.counters.waiting -= u64::from(tries > 0);
         match self.sink.create(&rule) {
             Ok(handle) => {
                 self.counters.created += 1;
-                self.rules.insert(id, State::Installed { handle, last: Counters::default() });
+                let last = Counters::default();
+                self.rules.insert(id, State::Installed { handle, last, failed: false });
                 self.ring.push_back((now.saturating_add(nanos(self.config.counter_interval)), id));
                 complete(Completion::Installed { id });
             }
             Err(refusal) if refusal.is_transient() && tries + 1 < self.config.create_tries => {
                 self.counters.postponed += 1;
+                self.counters.waiting += 1;
                 self.rules.insert(id, State::Waiting { rule, tries: tries + 1 });
                 self.retry_later(id, tries, now);
             }
@@ -193,12 +202,16 @@ impl<S: RuleSink> Installer<S> {
 
     fn remove(&mut self, id: RuleId, now: u64, complete: &mut impl FnMut(Completion)) {
         match self.rules.remove(&id) {
-            Some(State::Installed { handle, last }) => self.destroy(id, handle, last, 0, now, complete),
+            Some(State::Installed { handle, last, failed }) => {
+                self.counters.unreadable -= u64::from(failed);
+                self.destroy(id, handle, last, 0, now, complete);
+            }
             // It was asked for before, and will be answered once.
             Some(leaving @ State::Leaving { .. }) => {
                 self.rules.insert(id, leaving);
             }
-            Some(State::Waiting { .. }) | None => {
+            waiting @ (Some(State::Waiting { .. }) | None) => {
+                self.counters.waiting -= u64::from(waiting.is_some());
                 complete(Completion::Removed { id, counters: Counters::default() });
             }
         }
@@ -216,11 +229,13 @@ impl<S: RuleSink> Installer<S> {
         match self.sink.destroy(handle) {
             Ok(counters) => {
                 self.counters.destroyed += 1;
+                self.counters.stuck -= u64::from(tries >= self.config.stuck_tries.max(1));
                 complete(Completion::Removed { id, counters: newer(last, counters) });
             }
             Err(error) => {
                 self.counters.destroy_failures += 1;
                 let tries = tries.saturating_add(1);
+                self.counters.stuck += u64::from(tries == self.config.stuck_tries.max(1));
                 self.rules.insert(id, State::Leaving { handle: error.handle, last, tries });
                 self.retry_later(id, tries - 1, now);
                 complete(Completion::RemoveFailed { id, errno: error.errno });
@@ -244,19 +259,10 @@ impl<S: RuleSink> Installer<S> {
             && due <= now
         {
             self.ring.pop_front();
-            let Some(State::Installed { handle, last }) = self.rules.get_mut(&id) else { continue };
+            let Some(read) = self.read(id) else { continue };
             left -= 1;
             self.ring.push_back((now.saturating_add(nanos(self.config.counter_interval).max(1)), id));
-            match self.sink.query(handle) {
-                Ok(counters) => {
-                    let counters = newer(*last, counters);
-                    if counters != *last {
-                        *last = counters;
-                        batch.push((id, counters));
-                    }
-                }
-                Err(_) => self.counters.query_failures += 1,
-            }
+            batch.extend(read.ok().flatten().map(|counters| (id, counters)));
             if batch.len() == BATCH {
                 complete(Completion::Counted(core::mem::take(&mut batch)));
             }
@@ -264,6 +270,22 @@ impl<S: RuleSink> Installer<S> {
         if !batch.is_empty() {
             complete(Completion::Counted(batch));
         }
+    }
+
+    /// Reads the counters of an installed rule: `None` if it is none; `Ok(None)` if they are as they were.
+    pub(crate) fn read(&mut self, id: RuleId) -> Option<Result<Option<Counters>, Errno>> {
+        let State::Installed { handle, last, failed } = self.rules.get_mut(&id)? else { return None };
+        let read = self.sink.query(handle);
+        self.counters.query_failures += u64::from(read.is_err());
+        self.counters.unreadable -= u64::from(*failed);
+        self.counters.unreadable += u64::from(read.is_err());
+        *failed = read.is_err();
+        Some(read.map(|counters| {
+            let counters = newer(*last, counters);
+            let news = counters != *last;
+            *last = counters;
+            news.then_some(counters)
+        }))
     }
 }
 

@@ -19,6 +19,7 @@
 
 mod ageing;
 mod arp;
+mod audit;
 mod config;
 mod dependents;
 mod discovery;
@@ -27,6 +28,7 @@ mod fdb;
 mod flood;
 mod flows;
 mod installer;
+mod inventory;
 mod leaving;
 mod megaflows;
 mod message;
@@ -42,6 +44,7 @@ mod underlay;
 mod view;
 mod worker;
 
+pub use audit::{Audit, Belief, Believed, Finding, Held, Holding, Inventory, Remedy};
 pub use config::{Config, InstallerConfig};
 pub use installer::{Installer, InstallerCounters};
 pub use message::{Completion, Request};

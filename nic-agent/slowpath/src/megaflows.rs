@@ -135,6 +135,8 @@ impl Megaflows {
             retry: 0,
             hardware: Counters::default(),
             publication: None,
+            requests: 0,
+            removing: false,
         };
         let Some(slot) = self.flows.claim(now, verdict, cold) else {
             self.counters.cache_full += 1;

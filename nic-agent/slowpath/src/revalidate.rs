@@ -1,5 +1,7 @@
 //! A new policy, or something learned: which flows it touches, and what becomes of them.
 
+use core::time::Duration;
+
 use nic_flow::{FlowMask, RuleId, Shape};
 use nic_pipeline::{Touched, Translation, translate};
 use nic_policy::stats::StageStats;
@@ -102,6 +104,7 @@ impl Megaflows {
             source: cold.source,
         };
         self.counters.reinstalled += 1;
+        self.counters.last_reinstalled = Some(Duration::from_nanos(now));
         self.unlink(slot);
         self.link(&NewFlow { key: matches.key(), shape, translation: &translation, port }, now);
     }

@@ -91,6 +91,11 @@ impl Megaflows {
         let mut left = room;
         while left > 0 {
             if let Some(id) = self.removes.pop_front() {
+                if let Some(slot) = self.flows.find(id) {
+                    let cold = self.flows.cold_mut(slot);
+                    cold.removing = true;
+                    cold.requests = cold.requests.wrapping_add(1);
+                }
                 sink(Request::Remove { id });
                 left -= 1;
                 continue;
@@ -118,6 +123,7 @@ impl Megaflows {
         let slot = queued(self)?;
         let cold = self.flows.cold_mut(slot);
         cold.rule = RuleState::Sent;
+        cold.requests = cold.requests.wrapping_add(1);
         Some(Rule { matches: cold.matches, actions: cold.actions.clone() })
     }
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 use nic_flow::seam::PacketIo;
 use nic_flow::{ActionList, Counters, FlowKey, MacAddr, Match, RuleId, Shape};
 use nic_pipeline::Dependency;
-use nic_policy::stats::Stats;
+use nic_policy::stats::{RuleStats, Stats};
 use nic_policy::{BridgeId, DropReason, FdbView, NeighborView, Network, Offload, Trace};
 
 use crate::megaflows::Megaflows;
@@ -56,8 +56,11 @@ pub struct WorkerCounters {
     /// Packets of flows that have been in the E-Switch for longer than the grace time: each is the
     /// sign of a rule that is lost or lags behind.
     pub lost_rule_hits: u64,
-    /// Flows whose rule was removed and installed again because it seemed lost.
+    /// Flows whose rule was removed and installed again because it seemed lost: packets came that it
+    /// should have taken, or an audit found it missing.
     pub reinstalled: u64,
+    /// When the last of them was, in the time that the worker is given.
+    pub last_reinstalled: Option<Duration>,
     /// Flows that were translated again after a change of policy.
     pub revalidated: u64,
     /// Flows that were taken out because no packet used them.
@@ -98,7 +101,8 @@ pub struct WorkerCounters {
 
 impl<Io: PacketIo> Worker<Io> {
     /// Counters, as they cross threads and processes. A port counts as present once it was listed:
-    /// whether its device is still there, the owner of the devices knows.
+    /// whether its device is still there, the owner of the devices knows. What the card did with rules, the
+    /// [installer](crate::Installer::counters) knows.
     pub fn stats(&self) -> Stats {
         let megaflows = &self.megaflows;
         let counters = &megaflows.counters;
@@ -120,6 +124,11 @@ impl<Io: PacketIo> Worker<Io> {
             flooded: counters.flooded,
             answered: counters.answered,
             solicited: counters.solicited,
+            rules: RuleStats {
+                lost_hits: counters.lost_rule_hits,
+                reinstalled: counters.reinstalled,
+                ..RuleStats::default()
+            },
         }
     }
 

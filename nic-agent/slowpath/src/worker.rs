@@ -157,7 +157,7 @@ impl<Io: PacketIo> Worker<Io> {
         self.megaflows.flush(in_port)
     }
 
-    fn advance(&mut self, now: Duration) -> u64 {
+    pub(crate) fn advance(&mut self, now: Duration) -> u64 {
         self.megaflows.now = self.megaflows.now.max(nanos(now));
         self.megaflows.now
     }

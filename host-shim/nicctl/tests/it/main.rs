@@ -324,6 +324,29 @@ SHAPE    ACTION      PACKETS  HARDWARE  BECAUSE
 }
 
 #[test]
+fn an_audit_shows_what_differs_and_fails_while_something_does() {
+    let mock = Mock::start();
+    let expected = "\
+5 flows with rules, 6 rules held: 1 differ
+Noticed by packets since the start: 16 that a rule should have taken; 1 rules reinstalled
+
+DISCREPANCY  FOUND  REPAIRED  WHAT
+stray            1         0  nobody owns it
+
+DISCREPANCY  REPAIRED  MATCH
+stray        no        -
+";
+    assert_eq!(stdout(&nicctl(&mock, &["flows", "--audit"])), expected);
+    let differs = (10, "error: 1 rules differ from their flows\n".to_owned());
+    assert_eq!(failed(&mock, &["flows", "--audit"]), differs);
+    let repaired = done(&mock, &["flows", "--audit", "--repair", "-o", "json"]);
+    let repaired: serde_json::Value = serde_json::from_str(&repaired).expect("JSON");
+    assert_eq!(repaired["counts"][0]["repaired"], "1");
+    assert!(repaired.get("remaining").is_none(), "{repaired}");
+    assert_eq!(failed(&mock, &["flows", "--repair"]).0, 2);
+}
+
+#[test]
 fn stats_give_the_share_of_the_e_switch() {
     let mock = Mock::start();
     let expected = "\
@@ -334,6 +357,8 @@ p0      ports/pf0     99990         10           0        0     0        2  yes
 Forwarded by the E-Switch: 99990 of 100000 packets (99.990 %)
 Flows: 4, of these 3 in hardware; 0 revalidated; cache full 0 times
 Rules: 3 created, 0 destroyed, 0 refused
+Rules lost: 20 packets came that a rule should have taken, 1 rules reinstalled, 0 strays removed
+Card: 0 creations postponed, 0 destructions failed, 0 counters not read; now 0 rules waiting, 2 stuck, 0 unreadable
 
 STAGE    PASSED  DROPPED  HELD
 ingress       4        0     0

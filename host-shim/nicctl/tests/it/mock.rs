@@ -388,6 +388,29 @@ impl flow_service_server::FlowService for Api {
         Ok(Response::new(Box::pin(tokio_stream::iter(answers.collect::<Vec<_>>()))))
     }
 
+    async fn audit_flows(
+        &self,
+        request: Request<AuditFlowsRequest>,
+    ) -> Result<Response<AuditFlowsResponse>, Status> {
+        let repair = request.get_ref().repair;
+        let stray = || "stray".to_owned();
+        Ok(Response::new(AuditFlowsResponse {
+            flows: 5,
+            rules: 6,
+            counts: vec![AuditCount {
+                discrepancy: stray(),
+                description: "nobody owns it".into(),
+                found: 1,
+                repaired: repair.into(),
+            }],
+            findings: vec![AuditFinding { discrepancy: stray(), r#match: String::new(), repaired: repair }],
+            remaining: u64::from(!repair),
+            lost_rule_hits: 16,
+            rules_reinstalled: 1,
+            last_reinstalled: None,
+        }))
+    }
+
     async fn flush_flows(
         &self,
         request: Request<FlushFlowsRequest>,
@@ -471,6 +494,9 @@ impl stats_service_server::StatsService for Api {
                 flows: 3,
                 packets: 99_990,
                 rules_created: 3,
+                lost_rule_hits: 20,
+                rules_reinstalled: 1,
+                rules_stuck: 2,
                 ..OffloadStats::default()
             }),
             cache: Some(CacheStats { flows: 4, full: 0 }),

@@ -38,6 +38,15 @@ fn convert(state: &State, stats: &Stats, time: SystemTime) -> pb::Stats {
         rules_created: stats.rules_created,
         rules_destroyed: stats.rules_destroyed,
         rules_refused: stats.rules_refused,
+        lost_rule_hits: stats.rules.lost_hits,
+        rules_reinstalled: stats.rules.reinstalled,
+        rules_postponed: stats.rules.postponed,
+        destroy_failures: stats.rules.destroy_failures,
+        query_failures: stats.rules.query_failures,
+        strays_removed: stats.rules.strays_removed,
+        rules_waiting: stats.rules.waiting,
+        rules_stuck: stats.rules.stuck,
+        rules_unreadable: stats.rules.unreadable,
     };
     let mut total = [0; DropReason::COUNT];
     for port in &stats.ports {

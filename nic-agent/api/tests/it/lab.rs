@@ -12,8 +12,8 @@ use nic_api::{
 use nic_flow::PortId;
 use nic_model::{State, Transaction};
 use nic_policy::{
-    BridgeId, CapabilityTable, FdbView, FlowView, NeighborView, Network, Revision, Stats, TracePacket,
-    TraceReport,
+    AuditReport, BridgeId, CapabilityTable, FdbView, FlowView, NeighborView, Network, Revision, Stats,
+    TracePacket, TraceReport,
 };
 use nic_proto::v1::config_service_client::ConfigServiceClient;
 use nic_proto::v1::flow_rule_service_client::FlowRuleServiceClient;
@@ -96,6 +96,7 @@ pub(crate) struct Told {
     pub(crate) neighbors: Mutex<Vec<NeighborView>>,
     pub(crate) trace: Mutex<Option<TraceReport>>,
     pub(crate) traced: Mutex<Option<TracePacket>>,
+    pub(crate) audit: Mutex<AuditReport>,
     pub(crate) stats: Mutex<Stats>,
     pub(crate) capabilities: Mutex<CapabilityTable>,
 }
@@ -132,6 +133,15 @@ impl Datapath for Told {
         let mut flows = self.flows.lock().expect("not poisoned");
         flows.retain(|flow| in_port.is_some_and(|port| flow.matches.key().in_port() != port));
         Ok(flushed)
+    }
+
+    async fn audit(&self, repair: bool) -> Result<AuditReport, DatapathError> {
+        self.here()?;
+        let mut report = self.audit.lock().expect("not poisoned").clone();
+        for count in report.counts.iter_mut().filter(|_| repair) {
+            count.repaired = count.found;
+        }
+        Ok(report)
     }
 
     async fn fdb(&self, bridge: Option<BridgeId>) -> Result<Vec<FdbView>, DatapathError> {

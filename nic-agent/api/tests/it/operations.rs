@@ -1,11 +1,12 @@
 use std::time::Duration;
 
+use nic_api::Role;
 use nic_flow::seam::{ActionKind, Refusal};
 use nic_flow::{Action, ActionList, Counters, Field, FlowKey, FlowMask, Match, PortId, Shape};
 use nic_policy::capability::SoftwareReason;
 use nic_policy::{
-    BridgeId, Capability, CapabilityTable, DropReason, FlowRuleId, FlowView, ObjectId, Offload, PortStats,
-    Revision, Stage, Step, Trace, TracePacket, TraceReport, Verdict,
+    AuditFinding, AuditReport, BridgeId, Capability, CapabilityTable, Discrepancy, DropReason, FlowRuleId,
+    FlowView, ObjectId, Offload, PortStats, Revision, Stage, Step, Trace, TracePacket, TraceReport, Verdict,
 };
 use nic_proto::v1 as pb;
 use pb::capability_service_client::CapabilityServiceClient;
@@ -87,6 +88,47 @@ async fn flows_are_listed_with_names_of_resources_and_flushed() {
     );
     let unknown = pb::FlushFlowsRequest { in_port: "ports/vm7".to_owned() };
     assert_eq!(failure(client.flush_flows(unknown).await).0, Code::NotFound);
+}
+
+#[tokio::test]
+async fn an_audit_tells_what_differs_and_how_much_remains() {
+    let lab = Lab::with_ports().await;
+    let mut client = FlowServiceClient::new(lab.channel.clone());
+    let unavailable = failure(client.audit_flows(pb::AuditFlowsRequest::default()).await).0;
+    assert_eq!(unavailable, Code::Unavailable);
+    connect(&lab);
+    let clean = client.audit_flows(pb::AuditFlowsRequest::default()).await.expect("audited").into_inner();
+    assert_eq!(clean, pb::AuditFlowsResponse::default());
+    let mut report = AuditReport {
+        rules: 3,
+        findings: vec![AuditFinding {
+            discrepancy: Discrepancy::Missing,
+            matches: Some(flow(Offload::Hardware).matches),
+            repaired: false,
+        }],
+        last_reinstalled: Some(Duration::from_secs(5)),
+        ..AuditReport::default()
+    };
+    report.counts[Discrepancy::Missing.index()].found = 2;
+    *lab.datapath.audit.lock().expect("not poisoned") = report;
+    let told = client.audit_flows(pb::AuditFlowsRequest::default()).await.expect("audited").into_inner();
+    assert_eq!((told.rules, told.remaining, told.counts.len()), (3, 2, 1));
+    assert_eq!((told.counts[0].discrepancy.as_str(), told.counts[0].found), ("missing", 2));
+    assert_eq!(told.findings[0].r#match, "in_port=p0");
+    assert!(told.last_reinstalled.is_some());
+    let repair = pb::AuditFlowsRequest { repair: true };
+    let told = client.audit_flows(repair).await.expect("audited").into_inner();
+    assert_eq!((told.remaining, told.counts[0].repaired), (0, 2));
+}
+
+#[tokio::test]
+async fn a_viewer_audits_and_repairs_nothing() {
+    let lab = Lab::with_role(Role::Viewer).await;
+    connect(&lab);
+    let mut client = FlowServiceClient::new(lab.channel.clone());
+    client.audit_flows(pb::AuditFlowsRequest::default()).await.expect("audited");
+    let (code, reason, _) = failure(client.audit_flows(pb::AuditFlowsRequest { repair: true }).await);
+    assert_eq!((code, reason.as_str()), (Code::PermissionDenied, "ROLE_NOT_PERMITTED"));
 }
 
 #[tokio::test]

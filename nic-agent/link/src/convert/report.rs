@@ -11,6 +11,7 @@ use nic_policy::{
 };
 use nic_proto::datapath::v1 as pb;
 
+use super::audit::{rule_stats_from, rule_stats_to};
 use super::flow::{actions_to, key_to, match_to, read_actions, read_match};
 use super::learned::nanos;
 use super::{Bad, ObjectError, Problem, key_from, mac, object_ref_from, object_ref_to, port};
@@ -331,6 +332,7 @@ pub fn stats_to(stats: &Stats) -> pb::GetStatsResponse {
         flooded: stats.flooded,
         answered: stats.answered,
         solicited: stats.solicited,
+        rules: Some(rule_stats_to(&stats.rules)),
     }
 }
 
@@ -383,5 +385,6 @@ pub fn stats_from(response: &pb::GetStatsResponse) -> Result<Stats, ObjectError>
         flooded: response.flooded,
         answered: response.answered,
         solicited: response.solicited,
+        rules: response.rules.as_ref().map(rule_stats_from).unwrap_or_default(),
     })
 }

@@ -31,6 +31,39 @@ fn with_the_rule_table_full_flows_run_in_software_and_say_why() -> Outcome {
 }
 
 #[test]
+fn an_audit_of_a_healthy_card_under_traffic_finds_nothing() -> Outcome {
+    const PACKETS: u64 = 15_000;
+    let mut lab = Bench::usual()?;
+    lab.apply(&wires())?;
+    let to = (peer().ipv4(), 5001).into();
+    let receiver = lab.receive(peer(), to, PACKETS)?;
+    let mut sender = lab.send_meanwhile(vm1(), to, PACKETS, RATE)?;
+    lab.await_hardware("vm1", "")?;
+    let clean = |lab: &Bench, args: &[&str]| -> Result<u64, e2e::LabError> {
+        let audit = lab.json(args)?;
+        assert!(audit.get("counts").is_none() && audit.get("remaining").is_none(), "{audit:#}");
+        assert_eq!(number(&audit["rulesReinstalled"]), 0, "{audit:#}");
+        Ok(number(&audit["rules"]))
+    };
+    for _ in 0..5 {
+        assert!(clean(&lab, &["flows", "--audit"])? > 0, "the flow's rule is held");
+        // Rules come and go meanwhile.
+        lab.show(&["flows", "flush"])?;
+        clean(&lab, &["flows", "--audit", "--repair"])?;
+        lab.await_hardware("vm1", "")?;
+    }
+    assert!(sender.wait().expect("it ends").success());
+    let received = receiver.finish()?;
+    assert_eq!((number(&received["lost"]), number(&received["duplicates"])), (0, 0), "{received}");
+    let stats = lab.settled_stats()?;
+    let of = |name: &str| number(&stats.0["offload"][name]);
+    for counter in ["straysRemoved", "rulesReinstalled", "destroyFailures", "queryFailures", "rulesStuck"] {
+        assert_eq!(of(counter), 0, "{counter}: {:#}", stats.0);
+    }
+    Ok(())
+}
+
+#[test]
 fn a_torn_store_is_refused_whole_and_forwarding_goes_on() -> Outcome {
     let mut lab = Bench::usual()?;
     lab.apply(&wires())?;

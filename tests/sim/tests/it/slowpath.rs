@@ -1,5 +1,6 @@
 //! The slow path with a card in memory: worker, installer, software E-Switch.
 
+mod audit;
 mod bridged;
 mod faults;
 mod property;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use nic_policy::{Attachment, Bridge, BridgeId, FdbView, NeighborState, NeighborView, Network, VtepId};
+use nic_policy::{
+    Attachment, AuditCount, AuditFinding, AuditReport, Bridge, BridgeId, Discrepancy, FdbView, NeighborState,
+    NeighborView, Network, RuleStats, VtepId,
+};
 
 use super::*;
 
@@ -123,7 +126,7 @@ fn any_stats() -> impl Strategy<Value = Stats> {
             drops: std::array::from_fn(|at| drops[at]),
             ..PortStats::new(port)
         });
-    (proptest::collection::vec(port, 0..3), stages, any::<[u64; 15]>()).prop_map(|(ports, stages, n)| Stats {
+    (proptest::collection::vec(port, 0..3), stages, any::<[u64; 24]>()).prop_map(|(ports, stages, n)| Stats {
         ports,
         stages,
         flows: n[0],
@@ -141,7 +144,41 @@ fn any_stats() -> impl Strategy<Value = Stats> {
         flooded: n[12],
         answered: n[13],
         solicited: n[14],
+        rules: RuleStats {
+            lost_hits: n[15],
+            reinstalled: n[16],
+            postponed: n[17],
+            destroy_failures: n[18],
+            query_failures: n[19],
+            strays_removed: n[20],
+            waiting: n[21],
+            stuck: n[22],
+            unreadable: n[23],
+        },
     })
+}
+
+fn any_audit() -> impl Strategy<Value = AuditReport> {
+    let count = (1u64.., any::<u64>()).prop_map(|(found, repaired)| AuditCount { found, repaired });
+    let count = prop_oneof![Just(AuditCount::default()), count];
+    let counts = proptest::collection::vec(count, Discrepancy::COUNT);
+    let finding =
+        (proptest::sample::select(Discrepancy::ALL), proptest::option::of(any_match()), any::<bool>())
+            .prop_map(|(discrepancy, matches, repaired)| AuditFinding { discrepancy, matches, repaired });
+    let findings = proptest::collection::vec(finding, 0..4);
+    (counts, findings, any::<[u64; 4]>(), proptest::option::of(any_duration())).prop_map(
+        |(counts, findings, [flows, rules, lost_rule_hits, rules_reinstalled], last_reinstalled)| {
+            AuditReport {
+                flows,
+                rules,
+                counts: std::array::from_fn(|at| counts[at]),
+                findings,
+                lost_rule_hits,
+                rules_reinstalled,
+                last_reinstalled,
+            }
+        },
+    )
 }
 
 fn any_fdb() -> impl Strategy<Value = FdbView> {
@@ -185,6 +222,11 @@ proptest! {
     #[test]
     fn counters_arrive_as_they_were(stats in any_stats()) {
         prop_assert_eq!(stats_from(&Schema::NEWEST.stats(stats_to(&stats))), Ok(stats));
+    }
+
+    #[test]
+    fn what_an_audit_found_arrives_as_it_was(report in any_audit()) {
+        prop_assert_eq!(audit_from(&audit_to(&report)), Ok(report));
     }
 
     #[test]

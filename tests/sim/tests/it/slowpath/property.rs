@@ -18,7 +18,7 @@ const WORLDS: u64 = 200;
 const FAILED_ONCE: &[u64] = &[];
 const STEPS: u64 = 250;
 
-fn world(random: &mut Random) -> World {
+pub(super) fn world(random: &mut Random) -> World {
     let faults = if random.chance(50) {
         Faults::default()
     } else {
@@ -47,7 +47,7 @@ fn world(random: &mut Random) -> World {
 }
 
 /// A packet that is of interest, by a port that the card has.
-fn packet(random: &mut Random, world: &World) -> FlowKey {
+pub(super) fn packet(random: &mut Random, world: &World) -> FlowKey {
     // Traffic comes in flows: most packets are like one that was there before.
     let mut key = match world.keys.len() {
         0 => scenario::packet_for(random, &world.policy),
@@ -60,7 +60,7 @@ fn packet(random: &mut Random, world: &World) -> FlowKey {
     key
 }
 
-fn step(random: &mut Random, world: &mut World) {
+pub(super) fn step(random: &mut Random, world: &mut World) {
     match random.below(100) {
         0..=29 => {
             for _ in 0..=random.below(6) {

@@ -29,7 +29,7 @@ pub(crate) struct World {
     pub(crate) policy: Policy,
     /// Every policy that was published, by revision.
     history: BTreeMap<u64, Policy>,
-    completions: Vec<Completion>,
+    pub(super) completions: Vec<Completion>,
     serial: u64,
     entered: BTreeMap<u64, PortId>,
     /// Packets that rules took, by ingress port.
