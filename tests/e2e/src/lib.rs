@@ -29,9 +29,9 @@ mod run;
 pub mod sweep;
 mod traffic;
 
-pub use client::{Answer, Stats, number};
+pub use client::{Answer, Console, Stats, number};
 pub use daemon::Daemon;
 pub use error::LabError;
 pub use lab::{Lab, Options};
 pub use netns::{Node, Place};
-pub use traffic::{Received, Receiver};
+pub use traffic::{Received, Receiver, Sender};

@@ -9,6 +9,7 @@ mod bench;
 mod change;
 mod faults;
 mod figures;
+mod kills;
 mod malformed;
 mod overlay;
 mod refusal;
