@@ -362,10 +362,10 @@ impl Lab {
         Sender::start(self.traffic(from.node, &args))
     }
 
-    /// Counts all that a stream sends.
-    pub fn receive_stream(&self, at: Place, to: SocketAddr) -> Result<Receiver, LabError> {
-        let to = to.to_string();
-        let args = ["udp-receive", "--listen", &to, "--count", STREAM];
+    /// Counts all that a stream sends, until nothing came for so long.
+    pub fn receive_stream(&self, at: Place, to: SocketAddr, idle: Duration) -> Result<Receiver, LabError> {
+        let (to, idle) = (to.to_string(), idle.as_secs_f64().to_string());
+        let args = ["udp-receive", "--listen", &to, "--count", STREAM, "--idle", &idle];
         Receiver::start(self.traffic(at.node, &args))
     }
 

@@ -25,6 +25,7 @@ pub mod error;
 mod lab;
 pub mod netns;
 pub mod overlay;
+pub mod ovs_dpdk;
 mod run;
 pub mod sweep;
 mod traffic;

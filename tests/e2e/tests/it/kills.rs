@@ -19,6 +19,9 @@ const RATE: u64 = 1_000;
 /// Packets of one flow, of the stream that makes new ones all the time.
 const FLOW: u64 = 10;
 
+/// After such a silence nothing more comes.
+const IDLE: Duration = Duration::from_secs(2);
+
 /// The longest life that an agent is given, in microseconds.
 const LIFE: u64 = 400_000;
 
@@ -49,7 +52,7 @@ impl Moments {
 }
 
 /// A number that the environment may give.
-fn given(name: &str, otherwise: u64) -> u64 {
+pub(crate) fn given(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
@@ -103,7 +106,7 @@ fn an_agent_that_is_killed_over_and_over_loses_no_packet_no_rule_and_no_acknowle
     let mut lab = Bench::usual()?;
     lab.apply(&(wires() + READS_PORTS))?;
     let (steady, fresh) = ((peer().ipv4(), 5001).into(), (peer().ipv4(), 5002).into());
-    let receivers = [lab.receive_stream(peer(), steady)?, lab.receive_stream(peer(), fresh)?];
+    let receivers = [lab.receive_stream(peer(), steady, IDLE)?, lab.receive_stream(peer(), fresh, IDLE)?];
     let start = Instant::now();
     let senders = [lab.stream(vm1(), steady, RATE, u64::MAX)?, lab.stream(vm2(), fresh, RATE, FLOW)?];
     lab.await_hardware("vm1", "")?;

@@ -13,6 +13,7 @@ mod kills;
 mod malformed;
 mod overlay;
 mod refusal;
+mod restart;
 mod survival;
 mod traces;
 mod tutorial;
