@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `worker-0` | packets: [`nic_slowpath::Worker`] over [`io::Io`]; sleeps when nothing comes |
 //! | `offload` | rules and counters: [`nic_slowpath::Installer`] over [`nic_offload::Sink`] |
+//! | `policy-disk` | keeps the policy in force on disk: [`nic_checkpoint`] |
 //! | main | nic.datapath.v1 on a unix socket: [`control::Control`] on a current-thread runtime |
 //! | `eal-main` | DPDK's own, asleep |
 //!
@@ -35,10 +36,11 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use dpdk::Eal;
+use nic_checkpoint::Opened;
 use nic_link::server::InForce;
 use nic_offload::{Sink, capability};
 use nic_pipeline::Snapshot;
-use nic_policy::{CapabilityTable, Revision};
+use nic_policy::CapabilityTable;
 use nic_process::{log, signals, socket};
 use nic_slowpath::{Config, Installer, InstallerConfig, Worker};
 use tokio::sync::{Mutex, watch};
@@ -70,10 +72,11 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    let policy = nic_checkpoint::open(&options.state_dir)?;
     net_eswitch::register();
     let eal = Eal::init(&options.eal())?;
     let switch = ports::open(&eal, options.mbufs, &options.mtu)?;
-    let Running { control, threads } = start(&eal, switch, options)?;
+    let Running { control, threads } = start(&eal, switch, policy, options)?;
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -95,8 +98,13 @@ struct Running {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts the worker and the offload thread.
-fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<dyn std::error::Error>> {
+/// Starts the worker, the offload thread and the one that writes the policy.
+fn start(
+    eal: &Eal,
+    switch: ESwitch,
+    policy: Opened,
+    options: &Options,
+) -> Result<Running, Box<dyn std::error::Error>> {
     let ESwitch { ports: started, proxy, driver, pool } = switch;
     if started.len() > io::MAX_PORTS {
         return Err(format!("more than {} ports", io::MAX_PORTS).into());
@@ -113,18 +121,27 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
     let waker = Waker::new()?;
     let bed = if options.busy_poll { None } else { Some(Bed::new(&waker, io.receivers(), interrupts)?) };
 
-    // Which devices there are is part of what packets are translated by.
-    let (snapshot, touched) = Snapshot::empty().with_devices(&ids);
+    // Which devices there are is part of what packets are translated by; the first packet meets the policy
+    // of the disk already.
+    let (mut snapshot, touched) = Snapshot::empty().with_devices(&ids);
     let epoch = Instant::now();
     let mut slow_path = Worker::new(io, slow_path_config(options));
-    slow_path.publish(snapshot.clone(), &touched, epoch.elapsed());
+    let mut publication = slow_path.publish(snapshot.clone(), &touched, epoch.elapsed());
+    let mut in_force = InForce::default();
+    if let Some(loaded) = policy.loaded() {
+        let (restored, touched) = snapshot.apply(&loaded.delta)?;
+        publication = slow_path.publish(restored.clone(), &touched, epoch.elapsed());
+        snapshot = restored;
+        in_force = InForce { store: Some(loaded.store), revision: loaded.delta.revision };
+    }
+    let keeper = policy.keep(publication)?;
     let installer =
         InstallerConfig { counter_interval: options.counter_interval(), ..InstallerConfig::default() };
 
     let (commands, commands_rx) = crossbeam_channel::unbounded();
     let (requests, requests_rx) = crossbeam_channel::bounded(worker::REQUESTS);
     let (completions, completions_rx) = crossbeam_channel::unbounded();
-    let (applied, applied_rx) = watch::channel(Revision(0));
+    let (settled, settled_rx) = watch::channel(0);
     let offloader = offloader::Context {
         installer: Installer::new(sink.clone(), installer),
         epoch,
@@ -140,14 +157,15 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
         commands: commands_rx,
         completions: completions_rx,
         requests,
-        applied,
+        settled,
     };
     let threads = vec![worker::spawn(eal, context)?, offloader::spawn(offloader)?];
     let control = Control {
         commands: Commands { queue: commands, waker },
         snapshot: Mutex::new(snapshot),
-        in_force: watch::Sender::new(InForce::default()),
-        applied: applied_rx,
+        in_force: watch::Sender::new(in_force),
+        settled: settled_rx,
+        keeper,
         devices: watch::Sender::new(Vec::new()),
         capabilities,
         sink,
@@ -208,12 +226,14 @@ async fn serve(path: &Path, control: Arc<Control>) -> Result<(), Box<dyn std::er
             watcher.refresh_devices();
         }
     };
+    let messenger = Arc::clone(&control);
     let server = tonic::transport::Server::builder()
         .add_service(nic_link::server::service(control))
         .serve_with_incoming(UnixListenerStream::new(listener));
     tokio::select! {
         result = server => result?,
         () = watch_devices => {}
+        () = messenger.pass_on_settled() => {}
         () = told.wait() => {}
     }
     signals::stopping();
