@@ -3,10 +3,11 @@
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex};
 
-use redb::{Builder, Database, StorageBackend};
+use redb::{Builder, Database, ReadableDatabase, StorageBackend};
 
 use crate::error::{SaveError, Unusable};
 use crate::medium::Medium;
+use crate::tables::META;
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -140,6 +141,21 @@ impl Disk {
 
     pub(super) fn operations(&self) -> usize {
         self.with(|world| world.operations)
+    }
+
+    /// An entry of what is said of the objects.
+    pub(super) fn meta(&self, name: &str) -> Vec<u8> {
+        let database = self.copy().open().expect("readable").expect("a policy");
+        let table = database.begin_read().expect("readable").open_table(META).expect("a table");
+        table.get(name).expect("readable").expect("an entry").value().to_vec()
+    }
+
+    /// Writes such an entry.
+    pub(super) fn set_meta(&self, name: &str, value: &[u8]) {
+        let database = self.clone().open().expect("readable").expect("a policy");
+        let transaction = database.begin_write().expect("a transaction");
+        transaction.open_table(META).expect("a table").insert(name, value).expect("written");
+        transaction.commit().expect("committed");
     }
 
     /// The disk after the power came back, with any part of what was not synced.
