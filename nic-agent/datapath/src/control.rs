@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nic_checkpoint::{Keeper, Policy};
 use nic_flow::extract::extract;
 use nic_flow::{MacAddr, PortId, Rule};
 use nic_link::server::{Backend, InForce};
@@ -13,7 +14,7 @@ use nic_pipeline::Snapshot;
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
     AuditReport, BridgeId, CapabilityTable, Delta, Device, Discrepancy, DropReason, FdbView, FlowView,
-    NeighborView, Network, Offload, Revision, RuleStats, SoftwareReason, Stats, Trace, Verdict,
+    NeighborView, Network, Object, Offload, Revision, RuleStats, SoftwareReason, Stats, Trace, Verdict,
 };
 use nic_slowpath::Worker;
 use tokio::sync::{Mutex, watch};
@@ -46,8 +47,10 @@ pub(crate) struct Control {
     pub(crate) snapshot: Mutex<Snapshot>,
     /// Its revision, and the store that it came from.
     pub(crate) in_force: watch::Sender<InForce>,
-    /// Told by the worker.
-    pub(crate) applied: watch::Receiver<Revision>,
+    /// Told by the worker: how many publications are applied.
+    pub(crate) settled: watch::Receiver<u64>,
+    /// Has the policy on disk, and so knows which revision may be called applied.
+    pub(crate) keeper: Keeper,
     /// The devices.
     pub(crate) devices: watch::Sender<Vec<Device>>,
     /// What the card can do.
@@ -72,6 +75,19 @@ impl Control {
             *devices = now;
             changed
         });
+    }
+
+    /// Passes on what the worker says of publications, so that it never waits for anybody. Ends when the
+    /// worker does.
+    pub(crate) async fn pass_on_settled(&self) {
+        let mut settled = self.settled.clone();
+        loop {
+            let number = *settled.borrow_and_update();
+            self.keeper.settled(number);
+            if settled.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Where the flow of a traced packet would run if it is to be tried: the card is asked, nothing is
@@ -115,7 +131,7 @@ impl Backend for Control {
     }
 
     fn applied(&self) -> watch::Receiver<Revision> {
-        self.applied.clone()
+        self.keeper.applied()
     }
 
     async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection> {
@@ -126,11 +142,16 @@ impl Backend for Control {
         let changed = touched.len() as u64;
         let next = snapshot.clone();
         let published = self.commands.call(move |worker, now| worker.publish(next, &touched, now)).await;
-        published.ok_or(Rejection::ShuttingDown)?;
-        // The worker has let go of the old snapshot: what it alone held is freed here, not there.
-        *in_force = snapshot;
+        let number = published.ok_or(Rejection::ShuttingDown)?;
+        // The worker has let go of the old snapshot: what nobody else holds is freed here, not there.
+        *in_force = snapshot.clone();
+        self.keeper.published(number, store, delta, Arc::new(WholePolicy(snapshot)));
         self.in_force.send_replace(InForce { store: Some(store), revision });
         Ok(changed)
+    }
+
+    fn confirmed(&self) {
+        self.keeper.confirmed();
     }
 
     async fn trace(&self, packet: TracePacket) -> Result<TraceReport, Rejection> {
@@ -241,6 +262,15 @@ impl Backend for Control {
             }
         }
         Ok(stats)
+    }
+}
+
+/// A snapshot, as the disk wants it.
+struct WholePolicy(Snapshot);
+
+impl Policy for WholePolicy {
+    fn objects(&self) -> Box<dyn Iterator<Item = Object> + '_> {
+        Box::new(self.0.ids().filter_map(|id| self.0.object(id)))
     }
 }
 

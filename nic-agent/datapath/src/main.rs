@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `worker-0` | packets: [`nic_slowpath::Worker`] over [`io::Io`]; sleeps when nothing comes |
 //! | `offload` | rules and counters: [`nic_slowpath::Installer`] over [`nic_offload::Sink`] |
+//! | `policy-disk` | keeps the policy in force on disk: [`nic_checkpoint`] |
 //! | main | nic.datapath.v1 on a unix socket: [`control::Control`] on a current-thread runtime |
 //! | `eal-main` | DPDK's own, asleep |
 //!
@@ -36,10 +37,11 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use dpdk::Eal;
+use nic_checkpoint::Opened;
 use nic_link::server::InForce;
 use nic_offload::{Sink, capability};
 use nic_pipeline::Snapshot;
-use nic_policy::{CapabilityTable, Revision};
+use nic_policy::CapabilityTable;
 use nic_process::{log, signals, socket};
 use nic_slowpath::{Config, Installer, InstallerConfig, InstallerCounters, Worker};
 use tokio::sync::{Mutex, watch};
@@ -74,10 +76,11 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    let policy = nic_checkpoint::open(&options.state_dir)?;
     net_eswitch::register();
     let eal = Eal::init(&options.eal())?;
     let switch = ports::open(&eal, options.mbufs, &options.mtu)?;
-    let Running { control, threads } = start(&eal, switch, options)?;
+    let Running { control, threads } = start(&eal, switch, policy, options)?;
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -99,8 +102,13 @@ struct Running {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts the worker and the offload thread.
-fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<dyn std::error::Error>> {
+/// Starts the worker, the offload thread and the one that writes the policy.
+fn start(
+    eal: &Eal,
+    switch: ESwitch,
+    policy: Opened,
+    options: &Options,
+) -> Result<Running, Box<dyn std::error::Error>> {
     let ESwitch { ports: started, proxy, driver, pool } = switch;
     if started.len() > io::MAX_PORTS {
         return Err(format!("more than {} ports", io::MAX_PORTS).into());
@@ -117,11 +125,20 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
     let waker = Waker::new()?;
     let bed = if options.busy_poll { None } else { Some(Bed::new(&waker, io.receivers(), interrupts)?) };
 
-    // Which devices there are is part of what packets are translated by.
-    let (snapshot, touched) = Snapshot::empty().with_devices(&ids);
+    // Which devices there are is part of what packets are translated by; the first packet meets the policy
+    // of the disk already.
+    let (mut snapshot, touched) = Snapshot::empty().with_devices(&ids);
     let epoch = Instant::now();
     let mut slow_path = Worker::new(io, slow_path_config(options));
-    slow_path.publish(snapshot.clone(), &touched, epoch.elapsed());
+    let mut publication = slow_path.publish(snapshot.clone(), &touched, epoch.elapsed());
+    let mut in_force = InForce::default();
+    if let Some(loaded) = policy.loaded() {
+        let (restored, touched) = snapshot.apply(&loaded.delta)?;
+        publication = slow_path.publish(restored.clone(), &touched, epoch.elapsed());
+        snapshot = restored;
+        in_force = InForce { store: Some(loaded.store), revision: loaded.delta.revision };
+    }
+    let keeper = policy.keep(publication)?;
     let installer =
         InstallerConfig { counter_interval: options.counter_interval(), ..InstallerConfig::default() };
 
@@ -130,7 +147,7 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
     let (completions, completions_rx) = crossbeam_channel::unbounded();
     let (offloads, offloads_rx) = crossbeam_channel::unbounded();
     let (counted, counted_rx) = watch::channel(InstallerCounters::default());
-    let (applied, applied_rx) = watch::channel(Revision(0));
+    let (settled, settled_rx) = watch::channel(0);
     let offloader = offloader::Context {
         installer: Installer::new(sink.clone(), installer),
         epoch,
@@ -148,7 +165,7 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
         commands: commands_rx,
         completions: completions_rx,
         requests,
-        applied,
+        settled,
     };
     let threads = vec![worker::spawn(eal, context)?, offloader::spawn(offloader)?];
     let commands = Commands { queue: commands, waker };
@@ -156,8 +173,9 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
         auditor: Auditor::new(commands.clone(), offloader::Commands(offloads), counted_rx),
         commands,
         snapshot: Mutex::new(snapshot),
-        in_force: watch::Sender::new(InForce::default()),
-        applied: applied_rx,
+        in_force: watch::Sender::new(in_force),
+        settled: settled_rx,
+        keeper,
         devices: watch::Sender::new(Vec::new()),
         capabilities,
         sink,
@@ -230,6 +248,7 @@ async fn serve(path: &Path, control: Arc<Control>) -> Result<(), Box<dyn std::er
             let _ = auditor.auditor.audit(true).await;
         }
     };
+    let messenger = Arc::clone(&control);
     let server = tonic::transport::Server::builder()
         .add_service(nic_link::server::service(control))
         .serve_with_incoming(UnixListenerStream::new(listener));
@@ -237,6 +256,7 @@ async fn serve(path: &Path, control: Arc<Control>) -> Result<(), Box<dyn std::er
         result = server => result?,
         () = watch_devices => {}
         () = audit => {}
+        () = messenger.pass_on_settled() => {}
         () = told.wait() => {}
     }
     signals::stopping();

@@ -16,6 +16,11 @@ pub(crate) struct Options {
     #[arg(long, default_value = "/run/nic-agent/datapath.sock", value_name = "PATH")]
     pub(crate) listen: PathBuf,
 
+    /// The directory for the policy in force, by which a restart begins; made with mode 0700 if it is not
+    /// there. No two processes can share one.
+    #[arg(long, default_value = "/var/lib/nic-datapath", value_name = "DIR")]
+    pub(crate) state_dir: PathBuf,
+
     /// A virtual device for DPDK, such as net_eswitch0,vfs=2,...; may be given more than once.
     #[arg(long, value_name = "DEVARGS")]
     pub(crate) vdev: Vec<String>,

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use dpdk::Eal;
-use nic_policy::Revision;
 use nic_slowpath::{Completion, Request, Worker};
 use tokio::sync::watch;
 
@@ -38,8 +37,8 @@ pub(crate) struct Context {
     pub(crate) completions: Receiver<Completion>,
     /// What the offload thread is asked for.
     pub(crate) requests: Sender<Request>,
-    /// Told when a revision is applied.
-    pub(crate) applied: watch::Sender<Revision>,
+    /// Told how many publications are applied.
+    pub(crate) settled: watch::Sender<u64>,
 }
 
 /// Starts the thread. It ends when all senders of commands are gone.
@@ -113,9 +112,9 @@ impl Context {
             let sent = requests.try_send(request);
             debug_assert!(sent.is_ok(), "the queue of requests has room");
         });
-        let applied = self.worker.applied();
-        if *self.applied.borrow() != applied {
-            self.applied.send_replace(applied);
+        let settled = self.worker.settled();
+        if *self.settled.borrow() != settled {
+            self.settled.send_replace(settled);
         }
     }
 

@@ -17,7 +17,7 @@ mod schema;
 pub use audit::{audit_from, audit_to};
 pub use flow::{actions_from, actions_to, key_from, key_to, match_from, match_to};
 pub use learned::{fdb_from, fdb_to, neighbor_from, neighbor_to};
-pub use object::{change_from, change_to, object_ref_from, object_ref_to};
+pub use object::{change_from, change_to, object_from, object_ref_from, object_ref_to, object_to};
 pub use report::{
     capabilities_from, capabilities_to, device_from, device_to, flow_from, flow_to, stats_from, stats_to,
     trace_from, trace_to,

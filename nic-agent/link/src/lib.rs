@@ -2,6 +2,7 @@
 //!
 //! * [`convert`]: policy, flows, traces and counters to protobuf and back; whatever is not understood
 //!   is an error that names the object and the field, never a guess.
+//! * [`record`]: policy objects as records of a file, by the same conversion.
 //! * [`server`]: nic-datapath's end. It fences writers, checks every Sync whole before anything of it
 //!   takes effect, and asks a [`server::Backend`] for the rest.
 //! * [`client`]: nic-agent's end. It connects, shakes hands, brings the datapath to the store's
@@ -15,6 +16,7 @@
 pub mod client;
 pub mod convert;
 mod error;
+pub mod record;
 pub mod server;
 
 pub use error::{LinkError, Rejection};

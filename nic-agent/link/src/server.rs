@@ -60,11 +60,15 @@ pub trait Backend: Send + Sync + 'static {
     /// The policy in force.
     fn in_force(&self) -> InForce;
 
-    /// The newest revision of which no stale flow and no stale rule is left, and when it changes.
+    /// The newest revision of which no stale flow and no stale rule is left and that a restart would begin
+    /// with, and when it changes.
     fn applied(&self) -> watch::Receiver<Revision>;
 
     /// Puts a policy in force, whole or not at all. Returns how many objects differed.
     async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection>;
+
+    /// An agent has shaken hands whose policy is the one in force: same store, same revision.
+    fn confirmed(&self);
 
     /// Follows a packet through the policy in force.
     async fn trace(&self, packet: TracePacket) -> Result<TraceReport, Rejection>;
@@ -146,6 +150,9 @@ impl<B: Backend> Service<B> {
         check_store(in_force, store, request.revision, request.adopt)?;
         let schema = Schema(schema_version);
         let lease = self.take_lease(Writer { lease: request.lease, store, adopt: request.adopt, schema })?;
+        if in_force == (InForce { store: Some(store), revision: Revision(request.revision) }) {
+            self.backend.confirmed();
+        }
         tracing::info!(%store, revision = request.revision, lease, adopt = request.adopt,
             version = request.version, "a writer holds the lease");
         Ok(pb::HandshakeResponse {

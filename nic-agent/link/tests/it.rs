@@ -1,6 +1,7 @@
 //! Both ends over a real unix socket: sync, deltas, fencing, adoption, loss of either end.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ struct Memory {
     in_force: watch::Sender<InForce>,
     applied: watch::Sender<Revision>,
     devices: watch::Sender<Vec<Device>>,
+    confirmed: AtomicBool,
 }
 
 impl Memory {
@@ -37,6 +39,7 @@ impl Memory {
             in_force: watch::Sender::new(InForce::default()),
             applied: watch::Sender::new(Revision(0)),
             devices: watch::Sender::new(Vec::new()),
+            confirmed: AtomicBool::new(false),
         })
     }
 
@@ -105,6 +108,10 @@ impl Backend for Memory {
         self.in_force.send_replace(InForce { store: Some(store), revision });
         self.applied.send_replace(revision);
         Ok(changed)
+    }
+
+    fn confirmed(&self) {
+        self.confirmed.store(true, Ordering::SeqCst);
     }
 
     async fn trace(&self, _: TracePacket) -> Result<TraceReport, Rejection> {
@@ -326,6 +333,38 @@ async fn an_agent_of_the_version_before_is_told_in_its_words() {
     assert_eq!(raw.handshake(hello).await.unwrap().get_ref().schema_version, 2);
     let stats = raw.get_stats(pb::GetStatsRequest {}).await.unwrap();
     assert_eq!(stages(stats.get_ref()), ["ingress", "tunnel", "flow_rules", "bridge", "egress"]);
+}
+
+#[tokio::test]
+async fn a_policy_that_was_there_before_any_agent_is_confirmed_or_brought_up_to_date() {
+    let store = new_uuid();
+    for (revision, confirmed) in [(2, true), (4, false)] {
+        let (_folder, socket) = socket();
+        let datapath = Memory::new();
+        datapath.in_force.send_replace(InForce { store: Some(store), revision: Revision(2) });
+        datapath.applied.send_replace(Revision(2));
+        let _server = serve(&datapath, &socket);
+        let agent = agent(&socket, store, revision, false);
+        until(&agent.client, applied(revision)).await;
+        let changes = if confirmed { vec![] } else { vec![(store, rules(Revision(4), 2, false))] };
+        assert_eq!(datapath.deltas(), changes);
+        assert_eq!(datapath.confirmed.load(Ordering::SeqCst), confirmed);
+    }
+    // An agent of another store, or with an older policy, confirms nothing.
+    for (store, newest) in [(new_uuid(), 2), (store, 1)] {
+        let (_folder, socket) = socket();
+        let datapath = Memory::new();
+        let uuid = if newest == 1 { store } else { new_uuid() };
+        datapath.in_force.send_replace(InForce { store: Some(uuid), revision: Revision(2) });
+        let _server = serve(&datapath, &socket);
+        let agent = agent(&socket, store, newest, false);
+        until(
+            &agent.client,
+            |state| matches!(&state.connection, Connection::Down(why) if why.contains("adopt")),
+        )
+        .await;
+        assert!(!datapath.confirmed.load(Ordering::SeqCst));
+    }
 }
 
 /// A client that says whatever it is made to say.

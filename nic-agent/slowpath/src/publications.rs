@@ -26,6 +26,11 @@ impl Publications {
         self.applied
     }
 
+    /// All publications before this number are applied.
+    pub(crate) const fn settled(&self) -> u64 {
+        self.first
+    }
+
     /// A revision is published. Returns the number of the publication; [`Publications::settle`] must
     /// follow once all that it waits for holds it.
     pub(crate) fn open(&mut self, revision: Revision) -> u64 {
@@ -76,13 +81,14 @@ mod tests {
         publications.hold(one);
         publications.hold(one);
         publications.settle();
+        assert_eq!(publications.settled(), one);
         let two = publications.open(Revision(2));
         publications.settle();
         assert_eq!(publications.applied(), Revision(0));
         publications.release(one);
         assert_eq!(publications.applied(), Revision(0));
         publications.release(one);
-        assert_eq!(publications.applied(), Revision(2));
+        assert_eq!((publications.applied(), publications.settled()), (Revision(2), two + 1));
         publications.release(two);
         publications.open(Revision(3));
         publications.settle();

@@ -16,8 +16,8 @@ const COMPARISONS: usize = 1 << 17;
 
 impl Megaflows {
     /// The snapshot is a new one. Flows that depend on what was touched are dirty until they are
-    /// translated again.
-    pub(crate) fn publish(&mut self, touched: &[Touched], now: u64) {
+    /// translated again. Returns the number of the publication.
+    pub(crate) fn publish(&mut self, touched: &[Touched], now: u64) -> u64 {
         let number = self.publications.open(self.snapshot.revision());
         if !touched.is_empty() {
             let purged = self.purge(touched);
@@ -34,6 +34,7 @@ impl Megaflows {
         }
         self.publications.settle();
         self.revalidate_some(now);
+        number
     }
 
     /// What was learned changed there: the flows that depend on it are dirty.

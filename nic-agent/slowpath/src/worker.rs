@@ -94,6 +94,12 @@ impl<Io: PacketIo> Worker<Io> {
         self.megaflows.publications.applied()
     }
 
+    /// All publications before this number are applied. Unlike revisions, which go back when another store
+    /// is adopted, the numbers of publications ascend.
+    pub const fn settled(&self) -> u64 {
+        self.megaflows.publications.settled()
+    }
+
     /// One round: every port may send a burst, unless it used up its share before. `now` is the time
     /// since an epoch of the caller's choice, and never goes backwards.
     pub fn poll(&mut self, now: Duration) -> Polled {
@@ -111,15 +117,15 @@ impl<Io: PacketIo> Worker<Io> {
 
     /// From now on every packet is translated by this snapshot, and the flows that depend on what was
     /// touched are translated again: a bounded number at once, others in later rounds, and each before
-    /// its next packet.
-    pub fn publish(&mut self, snapshot: Snapshot, touched: &[Touched], now: Duration) {
+    /// its next packet. Returns the number of this publication.
+    pub fn publish(&mut self, snapshot: Snapshot, touched: &[Touched], now: Duration) -> u64 {
         let now = self.advance(now);
         self.adopt_ports();
         // What was learned follows the policy before any flow is translated by both.
         self.megaflows.snapshot = snapshot;
         self.adopt_vteps(touched, now);
         self.stations.purge(&self.megaflows.snapshot, touched);
-        self.megaflows.publish(touched, now);
+        self.megaflows.publish(touched, now)
     }
 
     /// Takes in what the offload thread says.

@@ -105,6 +105,11 @@ impl Lab {
         self.folder.join(format!("{name}.sock"))
     }
 
+    /// Where nic-datapath keeps the policy in force.
+    pub fn datapath_state(&self) -> PathBuf {
+        self.folder.join("datapath-state")
+    }
+
     /// Starts nic-datapath on the interfaces in the card's namespace.
     pub fn start_datapath(&mut self) -> Result<(), LabError> {
         let backing: Vec<String> =
@@ -119,7 +124,7 @@ impl Lab {
         let mut command = self.daemon_command(Node::Card, "nic-datapath");
         command.arg("--no-hardware").args(["--file-prefix", &self.prefix, "--vdev", &device]);
         command.arg("--capture").arg(self.folder.join(SLOW_PATH));
-        command.arg("--listen").arg(self.socket("datapath"));
+        command.arg("--listen").arg(self.socket("datapath")).arg("--state-dir").arg(self.datapath_state());
         command.args(["--counter-interval-ms", &COUNTER_INTERVAL.as_millis().to_string()]);
         command.args(&self.options.datapath);
         let daemon = Daemon::start("nic-datapath", command, &self.folder, self.options.keep)?;

@@ -35,4 +35,5 @@ pub use daemon::Daemon;
 pub use error::LabError;
 pub use lab::{Lab, Options};
 pub use netns::{Node, Place};
+pub use run::program;
 pub use traffic::{Received, Receiver, Sender};

@@ -36,7 +36,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String, LabError> {
 }
 
 /// A program of this repository: beside the one that runs, or beside the folder of its tests.
-pub(crate) fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     let folder = own.parent().unwrap_or(&own);
     let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };

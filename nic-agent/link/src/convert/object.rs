@@ -63,7 +63,8 @@ pub fn change_from(message: &pb::sync_request::Message) -> Result<Option<Change>
     }
 }
 
-fn object_to(object: &Object) -> pb::PolicyObject {
+/// An object, as a message.
+pub fn object_to(object: &Object) -> pb::PolicyObject {
     use pb::policy_object::Kind;
     let kind = match object {
         Object::Port(port) => Kind::Port(port_to(port)),
@@ -81,7 +82,8 @@ fn object_to(object: &Object) -> pb::PolicyObject {
     pb::PolicyObject { kind: Some(kind) }
 }
 
-fn object_from(object: &pb::PolicyObject) -> Result<Object, ObjectError> {
+/// An object from its message.
+pub fn object_from(object: &pb::PolicyObject) -> Result<Object, ObjectError> {
     use pb::policy_object::Kind;
     match &object.kind {
         // A kind that a newer version added arrives as no kind at all.

@@ -46,7 +46,63 @@ fn without_the_agent_forwarding_and_new_flows_go_on_and_its_return_touches_nothi
 }
 
 #[test]
-fn a_datapath_that_comes_back_is_closed_until_it_is_told_the_policy_and_then_works() -> Outcome {
+fn a_datapath_that_comes_back_forwards_by_its_last_policy_without_the_agent() -> Outcome {
+    let mut lab = Bench::usual()?;
+    lab.apply(&wires())?;
+    // The last policy, not the first: vm2 speaks to vm1.
+    lab.apply(&wires().replace("in_port=vm2,actions=output:pf0", "in_port=vm2,actions=output:vm1"))?;
+    assert_eq!(lab.udp(vm1(), peer(), 5001, 100, RATE)?.lost, 0);
+    let status = lab.json(&["status"])?;
+
+    lab.agent().kill();
+    lab.datapath().kill();
+    let at_peer = lab.frames_at(peer());
+    lab.send(vm1(), (peer().ipv4(), 5001).into(), 10, RATE)?;
+    assert_eq!(lab.frames_at(peer()), at_peer, "without a datapath nothing passes");
+    lab.start_datapath()?;
+    // A flow that was there before, one that nobody has seen yet, and one that the last change made.
+    assert_eq!(lab.udp(vm1(), peer(), 5001, 100, RATE)?.lost, 0);
+    assert_eq!(lab.udp(vm1(), peer(), 5002, 100, RATE)?.lost, 0);
+    let (at_vm1, at_peer) = (lab.frames_at(vm1()), lab.frames_at(peer()));
+    lab.send(vm2(), (peer().ipv4(), 5001).into(), 10, RATE)?;
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(lab.frames_at(vm1()) - at_vm1, 10);
+    assert_eq!(lab.frames_at(peer()), at_peer);
+
+    // The agent finds its own policy in force, and touches nothing.
+    lab.start_agent()?;
+    lab.await_connected()?;
+    let again = lab.json(&["status"])?;
+    assert_eq!(again["revision"], status["revision"], "{again:#}");
+    lab.until("the applied revision", Duration::from_secs(10), |lab| {
+        let again = lab.json(&["status"])?;
+        let done = again["appliedRevision"] == status["revision"];
+        Ok(if done { Ok(()) } else { Err(format!("{again:#}")) })
+    })?;
+    lab.await_hardware("vm1", "")?;
+    let stats = lab.settled_stats()?;
+    assert_eq!(number(&stats.0["slowPath"]["revalidated"]), 0, "{:#}", stats.0);
+    assert_eq!(stats.all_drops(), 0, "{:#}", stats.0);
+    Ok(())
+}
+
+#[test]
+fn a_second_datapath_on_the_same_state_does_not_start_and_leaves_the_first_alone() -> Outcome {
+    let lab = Bench::usual()?;
+    lab.apply(&wires())?;
+    let mut second = std::process::Command::new(e2e::program("nic-datapath"));
+    second.arg("--state-dir").arg(lab.datapath_state()).arg("--no-hardware");
+    second.arg("--listen").arg(lab.folder().join("second.sock"));
+    let output = second.output().expect("it can be run");
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("another process keeps its policy"), "{said}");
+    assert_eq!(lab.udp(vm1(), peer(), 5001, 100, RATE)?.lost, 0);
+    Ok(())
+}
+
+#[test]
+fn a_datapath_that_comes_back_without_its_state_is_closed_until_it_is_told_the_policy() -> Outcome {
     let mut lab = Bench::usual()?;
     lab.apply(&wires())?;
     assert_eq!(lab.udp(vm1(), peer(), 5001, 100, RATE)?.lost, 0);
@@ -56,6 +112,7 @@ fn a_datapath_that_comes_back_is_closed_until_it_is_told_the_policy_and_then_wor
     lab.datapath().kill();
     lab.send(vm1(), (peer().ipv4(), 5001).into(), 10, RATE)?;
     assert_eq!(lab.frames_at(peer()), at_peer, "without a datapath nothing passes");
+    std::fs::remove_dir_all(lab.datapath_state()).expect("its state");
     lab.start_datapath()?;
     lab.send(vm1(), (peer().ipv4(), 5001).into(), 10, RATE)?;
     std::thread::sleep(Duration::from_millis(300));
