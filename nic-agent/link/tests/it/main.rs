@@ -1,5 +1,9 @@
 //! Both ends over a real unix socket: sync, deltas, fencing, adoption, loss of either end.
 
+mod recorded;
+mod tape;
+mod world;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,16 +30,38 @@ struct Memory {
     in_force: watch::Sender<InForce>,
     applied: watch::Sender<Revision>,
     devices: watch::Sender<Vec<Device>>,
+    capabilities: CapabilityTable,
+    flows: Vec<FlowView>,
+    stats: Stats,
 }
 
 impl Memory {
     fn new() -> Arc<Memory> {
-        Arc::new(Memory {
+        Arc::new(Memory::bare())
+    }
+
+    fn bare() -> Memory {
+        Memory {
             instance: new_uuid(),
             deltas: Mutex::default(),
             in_force: watch::Sender::new(InForce::default()),
             applied: watch::Sender::new(Revision(0)),
             devices: watch::Sender::new(Vec::new()),
+            capabilities: CapabilityTable { driver: "memory".to_owned(), ..CapabilityTable::default() },
+            flows: Vec::new(),
+            stats: Stats { flows: 3, ..Stats::default() },
+        }
+    }
+
+    /// With something to tell of everything.
+    fn of_world() -> Arc<Memory> {
+        Arc::new(Memory {
+            instance: world::INSTANCE,
+            devices: watch::Sender::new(world::devices()),
+            capabilities: world::capabilities(),
+            flows: world::flows(),
+            stats: world::stats(),
+            ..Memory::bare()
         })
     }
 
@@ -87,7 +113,7 @@ impl Backend for Memory {
     }
 
     fn capabilities(&self) -> CapabilityTable {
-        CapabilityTable { driver: "memory".to_owned(), ..CapabilityTable::default() }
+        self.capabilities.clone()
     }
 
     fn in_force(&self) -> InForce {
@@ -100,6 +126,9 @@ impl Backend for Memory {
 
     async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection> {
         let (changed, revision) = (delta.changes.len() as u64, delta.revision);
+        if delta == world::changes() {
+            self.devices.send_replace(world::later_devices());
+        }
         self.deltas.lock().unwrap().push((store, delta));
         self.in_force.send_replace(InForce { store: Some(store), revision });
         self.applied.send_replace(revision);
@@ -107,11 +136,13 @@ impl Backend for Memory {
     }
 
     async fn trace(&self, _: TracePacket) -> Result<TraceReport, Rejection> {
-        Err(Rejection::ShuttingDown)
+        Ok(world::report())
     }
 
-    async fn flows(&self, _: Option<PortId>) -> Result<Vec<FlowView>, Rejection> {
-        Ok(Vec::new())
+    async fn flows(&self, in_port: Option<PortId>) -> Result<Vec<FlowView>, Rejection> {
+        let mut flows = self.flows.clone();
+        flows.retain(|flow| in_port.is_none_or(|port| flow.matches.key().in_port() == port));
+        Ok(flows)
     }
 
     async fn flush(&self, _: Option<PortId>) -> Result<u64, Rejection> {
@@ -134,7 +165,7 @@ impl Backend for Memory {
     }
 
     async fn stats(&self) -> Result<Stats, Rejection> {
-        Ok(Stats { flows: 3, ..Stats::default() })
+        Ok(self.stats.clone())
     }
 }
 
@@ -185,13 +216,29 @@ impl Drop for Process {
 }
 
 fn serve(backend: &Arc<Memory>, socket: &Path) -> Process {
+    serve_with(service(Arc::clone(backend)), socket)
+}
+
+fn serve_with<S>(service: S, socket: &Path) -> Process
+where
+    S: tower::Service<
+            tonic::codegen::http::Request<tonic::body::Body>,
+            Response = tonic::codegen::http::Response<tonic::body::Body>,
+            Error = std::convert::Infallible,
+        > + tonic::server::NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
     let _ = std::fs::remove_file(socket);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = {
         let _inside = runtime.enter();
         UnixListener::bind(socket).unwrap()
     };
-    let server = tonic::transport::Server::builder().add_service(service(Arc::clone(backend)));
+    let server = tonic::transport::Server::builder().add_service(service);
     runtime.spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
     Process(Some(runtime))
 }
@@ -294,15 +341,18 @@ async fn an_agent_of_the_version_before_is_told_in_its_words() {
 
 /// A client that says whatever it is made to say.
 async fn raw(socket: &Path) -> DatapathClient<tonic::transport::Channel> {
+    DatapathClient::new(channel(socket).await)
+}
+
+async fn channel(socket: &Path) -> tonic::transport::Channel {
     let path = socket.to_owned();
-    let channel = tonic::transport::Endpoint::from_static("http://test")
+    tonic::transport::Endpoint::from_static("http://test")
         .connect_with_connector(tower::service_fn(move |_| {
             let path = path.clone();
             async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
         }))
         .await
-        .unwrap();
-    DatapathClient::new(channel)
+        .unwrap()
 }
 
 #[tokio::test]
