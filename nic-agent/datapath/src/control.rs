@@ -12,12 +12,13 @@ use nic_offload::Sink;
 use nic_pipeline::Snapshot;
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    BridgeId, CapabilityTable, Delta, Device, DropReason, FdbView, FlowView, NeighborView, Network, Offload,
-    Revision, SoftwareReason, Stats, Trace, Verdict,
+    Alarm, BridgeId, CapabilityTable, Delta, Device, DropReason, FdbView, FlowView, NeighborView, Network,
+    Offload, Revision, SoftwareReason, Stats, Trace, Verdict,
 };
-use nic_slowpath::Worker;
+use nic_slowpath::{InstallerCounters, Worker};
 use tokio::sync::{Mutex, watch};
 
+use crate::alarms::{Board, Sight};
 use crate::io::Io;
 use crate::worker::Commands;
 
@@ -49,6 +50,10 @@ pub(crate) struct Control {
     pub(crate) applied: watch::Receiver<Revision>,
     /// The devices.
     pub(crate) devices: watch::Sender<Vec<Device>>,
+    /// The alarms.
+    pub(crate) board: Board,
+    /// What the offload thread counted.
+    pub(crate) installer: watch::Receiver<InstallerCounters>,
     /// What the card can do.
     pub(crate) capabilities: CapabilityTable,
     /// Asks the card whether it would take a rule.
@@ -68,6 +73,23 @@ impl Control {
             let changed = *devices != now;
             *devices = now;
             changed
+        });
+    }
+
+    /// Looks at all that may be wrong.
+    pub(crate) async fn look(&self) {
+        // Without a worker the process is at its end.
+        let Ok(worker) = self.ask(|worker| worker.counters()).await else { return };
+        let absent = {
+            let snapshot = self.snapshot.lock().await;
+            let ports = snapshot.ports().map(|port| port.id);
+            ports.filter(|&port| !snapshot.has_device(port)).collect()
+        };
+        self.board.look(&Sight {
+            has_policy: self.in_force().store.is_some(),
+            absent,
+            worker,
+            installer: *self.installer.borrow(),
         });
     }
 
@@ -113,6 +135,14 @@ impl Backend for Control {
 
     fn applied(&self) -> watch::Receiver<Revision> {
         self.applied.clone()
+    }
+
+    fn alarms(&self) -> watch::Receiver<Vec<Alarm>> {
+        self.board.watch()
+    }
+
+    fn attended(&self, by_agent: bool) {
+        self.board.attended(by_agent);
     }
 
     async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection> {

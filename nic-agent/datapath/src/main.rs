@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alarms;
 mod capture;
 mod control;
 mod io;
@@ -40,10 +41,11 @@ use nic_offload::{Sink, capability};
 use nic_pipeline::Snapshot;
 use nic_policy::{CapabilityTable, Revision};
 use nic_process::{log, signals, socket};
-use nic_slowpath::{Config, Installer, InstallerConfig, Worker};
+use nic_slowpath::{Config, Installer, InstallerConfig, InstallerCounters, Worker};
 use tokio::sync::{Mutex, watch};
 use tokio_stream::wrappers::UnixListenerStream;
 
+use alarms::Board;
 use capture::Capture;
 use control::{Control, ControlPort};
 use io::{Io, PortQueues};
@@ -52,7 +54,7 @@ use ports::{ESwitch, Started};
 use sleep::{Bed, Waker};
 use worker::Commands;
 
-/// How often links and MTUs are looked at.
+/// How often links, MTUs and what may be wrong are looked at.
 const DEVICE_INTERVAL: Duration = Duration::from_secs(1);
 /// This process's user alone may say what the policy is.
 const SOCKET_MODE: u32 = 0o600;
@@ -125,12 +127,14 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
     let (requests, requests_rx) = crossbeam_channel::bounded(worker::REQUESTS);
     let (completions, completions_rx) = crossbeam_channel::unbounded();
     let (applied, applied_rx) = watch::channel(Revision(0));
+    let (counters, installer_counters) = watch::channel(InstallerCounters::default());
     let offloader = offloader::Context {
         installer: Installer::new(sink.clone(), installer),
         epoch,
         requests: requests_rx,
         completions,
         waker: waker.clone(),
+        counters,
     };
     let context = worker::Context {
         worker: slow_path,
@@ -149,6 +153,8 @@ fn start(eal: &Eal, switch: ESwitch, options: &Options) -> Result<Running, Box<d
         in_force: watch::Sender::new(InForce::default()),
         applied: applied_rx,
         devices: watch::Sender::new(Vec::new()),
+        board: Board::new(),
+        installer: installer_counters,
         capabilities,
         sink,
         ports,
@@ -206,6 +212,7 @@ async fn serve(path: &Path, control: Arc<Control>) -> Result<(), Box<dyn std::er
         loop {
             interval.tick().await;
             watcher.refresh_devices();
+            watcher.look().await;
         }
     };
     let server = tonic::transport::Server::builder()

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use nic_offload::Sink;
-use nic_slowpath::{Completion, Installer, Request};
+use nic_slowpath::{Completion, Installer, InstallerCounters, Request};
+use tokio::sync::watch;
 
 use crate::sleep::Waker;
 
@@ -24,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) completions: Sender<Completion>,
     /// Wakes the worker.
     pub(crate) waker: Waker,
+    /// Told what was counted.
+    pub(crate) counters: watch::Sender<InstallerCounters>,
 }
 
 /// Starts the thread. It ends when the worker is gone; all rules die with it.
@@ -55,6 +58,8 @@ impl Context {
             if told {
                 self.waker.wake();
             }
+            let counters = self.installer.counters();
+            self.counters.send_if_modified(|before| std::mem::replace(before, counters) != counters);
         }
     }
 }

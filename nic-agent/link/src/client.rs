@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use nic_flow::{FlowKey, PortId};
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    BridgeId, CapabilityTable, Change, Delta, Device, FdbView, FlowView, NeighborView, Network, Revision,
+    Alarm, BridgeId, CapabilityTable, Delta, Device, FdbView, FlowView, NeighborView, Network, Revision,
     Stats,
 };
 use nic_proto::datapath::v1 as pb;
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::SCHEMA_VERSIONS;
 use crate::convert::{
-    Schema, capabilities_from, change_to, device_from, fdb_from, flow_from, key_to, neighbor_from,
+    alarm_from, capabilities_from, change_to, device_from, fdb_from, flow_from, key_to, neighbor_from,
     stats_from, trace_from,
 };
 use crate::error::LinkError;
@@ -86,6 +86,8 @@ pub struct State {
     pub instance: Option<Uuid>,
     /// The devices that it drives.
     pub devices: Vec<Device>,
+    /// The alarms that it tells; none while it is away, for then nobody knows.
+    pub alarms: Vec<Alarm>,
 }
 
 /// Whether there is a connection.
@@ -278,6 +280,7 @@ impl<S: PolicySource> Session<S> {
                     state.since = Some(SystemTime::now());
                 }
                 state.connection = down;
+                state.alarms.clear();
                 news
             });
             if told {
@@ -374,11 +377,6 @@ impl<S: PolicySource> Session<S> {
     async fn send(&mut self, from: Option<Revision>, delta: Delta) -> Result<Revision, LinkError> {
         use pb::sync_header::Base;
         use pb::sync_request::Message;
-        let schema = Schema(self.state.borrow().schema_version);
-        if let Some(change) = delta.changes.iter().find(|change| !schema.can_say(change)) {
-            return Err(LinkError::TooOld(format!("{:?} of schema version 2", change.id())));
-        }
-        let heard = |change: &&Change| matches!(change, Change::Put(_)) || schema.may_have(change.id());
         let header = Message::Header(pb::SyncHeader {
             lease: self.lease.load(Ordering::Relaxed),
             store_uuid: self.source.store().as_bytes().to_vec(),
@@ -392,7 +390,7 @@ impl<S: PolicySource> Session<S> {
         let feed = async move {
             let wrap = |message| pb::SyncRequest { message: Some(message) };
             let messages = std::iter::once(header)
-                .chain(delta.changes.iter().filter(heard).map(change_to))
+                .chain(delta.changes.iter().map(change_to))
                 .chain(std::iter::once(Message::End(pb::SyncEnd {})));
             for message in messages {
                 // The other end hung up; its answer says why.
@@ -414,6 +412,10 @@ impl<S: PolicySource> Session<S> {
             Some(pb::event::Kind::Inventory(inventory)) => {
                 let devices = inventory.devices.iter().map(device_from).collect::<Result<_, _>>()?;
                 self.state.send_modify(|state| state.devices = devices);
+            }
+            Some(pb::event::Kind::Alarms(alarms)) => {
+                let alarms = alarms.alarms.iter().map(alarm_from).collect::<Result<_, _>>()?;
+                self.state.send_modify(|state| state.alarms = alarms);
             }
             // A kind that a newer datapath added.
             None => {}

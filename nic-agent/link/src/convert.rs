@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+mod alarm;
 mod bridging;
 mod flow;
 mod learned;
@@ -13,6 +14,7 @@ mod object;
 mod report;
 mod schema;
 
+pub use alarm::{alarm_from, alarm_to};
 pub use flow::{actions_from, actions_to, key_from, key_to, match_from, match_to};
 pub use learned::{fdb_from, fdb_to, neighbor_from, neighbor_to};
 pub use object::{change_from, change_to, object_ref_from, object_ref_to};

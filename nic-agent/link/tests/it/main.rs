@@ -14,8 +14,8 @@ use nic_link::server::{Backend, InForce, service};
 use nic_link::{Rejection, Uuid, new_uuid};
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    BridgeId, CapabilityTable, Change, Delta, Device, FdbView, FlowRule, FlowRuleId, FlowView, NeighborState,
-    NeighborView, Network, Object, Place, Revision, Stats, VtepId,
+    Alarm, BridgeId, CapabilityTable, Change, Delta, Device, FdbView, FlowRule, FlowRuleId, FlowView,
+    NeighborState, NeighborView, Network, Object, Place, Revision, Stats, VtepId,
 };
 use nic_proto::datapath::v1::datapath_client::DatapathClient;
 use tokio::net::UnixListener;
@@ -30,6 +30,8 @@ struct Memory {
     in_force: watch::Sender<InForce>,
     applied: watch::Sender<Revision>,
     devices: watch::Sender<Vec<Device>>,
+    alarms: watch::Sender<Vec<Alarm>>,
+    attended: watch::Sender<bool>,
     capabilities: CapabilityTable,
     flows: Vec<FlowView>,
     stats: Stats,
@@ -47,6 +49,8 @@ impl Memory {
             in_force: watch::Sender::new(InForce::default()),
             applied: watch::Sender::new(Revision(0)),
             devices: watch::Sender::new(Vec::new()),
+            alarms: watch::Sender::new(Vec::new()),
+            attended: watch::Sender::new(false),
             capabilities: CapabilityTable { driver: "memory".to_owned(), ..CapabilityTable::default() },
             flows: Vec::new(),
             stats: Stats { flows: 3, ..Stats::default() },
@@ -58,6 +62,7 @@ impl Memory {
         Arc::new(Memory {
             instance: world::INSTANCE,
             devices: watch::Sender::new(world::devices()),
+            alarms: watch::Sender::new(world::alarms()),
             capabilities: world::capabilities(),
             flows: world::flows(),
             stats: world::stats(),
@@ -124,10 +129,19 @@ impl Backend for Memory {
         self.applied.subscribe()
     }
 
+    fn alarms(&self) -> watch::Receiver<Vec<Alarm>> {
+        self.alarms.subscribe()
+    }
+
+    fn attended(&self, by_agent: bool) {
+        self.attended.send_replace(by_agent);
+    }
+
     async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection> {
         let (changed, revision) = (delta.changes.len() as u64, delta.revision);
         if delta == world::changes() {
             self.devices.send_replace(world::later_devices());
+            self.alarms.send_replace(Vec::new());
         }
         self.deltas.lock().unwrap().push((store, delta));
         self.in_force.send_replace(InForce { store: Some(store), revision });
@@ -315,28 +329,49 @@ async fn what_was_learned_is_listed_whole_and_flushed() {
 }
 
 #[tokio::test]
-async fn an_agent_of_the_version_before_is_told_in_its_words() {
-    use nic_proto::datapath::v1 as pb;
+async fn alarms_are_told_as_long_as_they_stand_and_the_datapath_is_there() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    datapath.alarms.send_replace(world::alarms());
+    let server = serve(&datapath, &socket);
+    let agent = agent(&socket, new_uuid(), 1, false);
+    let state = until(&agent.client, |state| !state.alarms.is_empty()).await;
+    assert_eq!(state.alarms, world::alarms());
+    datapath.alarms.send_replace(world::alarms()[1..].to_vec());
+    until(&agent.client, |state| state.alarms == world::alarms()[1..]).await;
+    datapath.alarms.send_replace(Vec::new());
+    until(&agent.client, |state| state.alarms.is_empty()).await;
+    datapath.alarms.send_replace(world::alarms());
+    until(&agent.client, |state| state.alarms == world::alarms()).await;
+    drop(server);
+    let state = until(&agent.client, |state| state.connection != Connection::Up).await;
+    assert_eq!(state.alarms, [], "what nobody knows is not told");
+}
+
+#[tokio::test]
+async fn the_datapath_knows_whether_an_agent_listens() {
     let (_folder, socket) = socket();
     let datapath = Memory::new();
     let _server = serve(&datapath, &socket);
-    let mut raw = raw(&socket).await;
-    let mut hello = pb::HandshakeRequest {
-        store_uuid: new_uuid().as_bytes().to_vec(),
-        schema_versions: vec![1],
-        ..pb::HandshakeRequest::default()
+    let mut attended = datapath.attended.subscribe();
+    let mut becomes = async |by_agent: bool| {
+        let told = attended.wait_for(|now| *now == by_agent);
+        tokio::time::timeout(Duration::from_secs(20), told).await.expect("it is told in time").unwrap();
     };
-    let stages = |stats: &pb::GetStatsResponse| -> Vec<String> {
-        stats.stages.iter().map(|stage| stage.stage.clone()).collect()
-    };
-    assert_eq!(raw.handshake(hello.clone()).await.unwrap().get_ref().schema_version, 1);
-    let stats = raw.get_stats(pb::GetStatsRequest {}).await.unwrap();
-    assert_eq!(stages(stats.get_ref()), ["ingress", "flow_rules", "egress"]);
-    // The next agent is of this version, and is told everything.
-    hello.schema_versions = vec![1, 2];
-    assert_eq!(raw.handshake(hello).await.unwrap().get_ref().schema_version, 2);
-    let stats = raw.get_stats(pb::GetStatsRequest {}).await.unwrap();
-    assert_eq!(stages(stats.get_ref()), ["ingress", "tunnel", "flow_rules", "bridge", "egress"]);
+    let store = new_uuid();
+    let first = agent(&socket, store, 1, false);
+    becomes(true).await;
+    // One that takes over takes its place, and then the first is not missed.
+    let second = agent(&socket, store, 1, false);
+    until(&first.client, |state| state.connection != Connection::Up).await;
+    first.task.abort();
+    until(&second.client, applied(1)).await;
+    becomes(true).await;
+    second.task.abort();
+    becomes(false).await;
+    let third = agent(&socket, store, 1, false);
+    until(&third.client, applied(1)).await;
+    becomes(true).await;
 }
 
 /// A client that says whatever it is made to say.
@@ -454,7 +489,7 @@ async fn a_sync_without_its_end_changes_nothing() {
     let store = new_uuid();
     let hello = pb::HandshakeRequest {
         store_uuid: store.as_bytes().to_vec(),
-        schema_versions: vec![1],
+        schema_versions: vec![2],
         ..pb::HandshakeRequest::default()
     };
     let lease = raw.handshake(hello.clone()).await.unwrap().get_ref().lease;

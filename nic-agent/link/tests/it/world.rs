@@ -12,9 +12,9 @@ use nic_link::Uuid;
 use nic_policy::stats::{PortStats, StageStats};
 use nic_policy::trace::{Step, Trace, TraceReport};
 use nic_policy::{
-    Attachment, Bridge, BridgeId, Capability, CapabilityTable, Change, Delta, Device, DropReason, FdbEntry,
-    FlowRule, FlowRuleId, FlowView, Object, ObjectId, Offload, Overlay, Place, Port, Revision,
-    SoftwareReason, Stage, Stats, Trunk, TunnelPeer, Verdict, Vtep, VtepId,
+    Alarm, AlarmReason, Attachment, Bridge, BridgeId, Capability, CapabilityTable, Change, Delta, Device,
+    DropReason, FdbEntry, FlowRule, FlowRuleId, FlowView, Object, ObjectId, Offload, Overlay, Place, Port,
+    Revision, SoftwareReason, Stage, Stats, Trunk, TunnelPeer, Verdict, Vtep, VtepId,
 };
 
 const GUEST: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x11]);
@@ -171,6 +171,18 @@ pub(crate) fn later_devices() -> Vec<Device> {
     let mut devices = devices();
     devices[1].link_up = false;
     devices
+}
+
+/// An alarm of every reason, of the card and of ports, until the second revision is in force. Version 3 added
+/// them.
+pub(crate) fn alarms() -> Vec<Alarm> {
+    let alarm = |(at, &reason): (u16, _)| Alarm {
+        reason,
+        port: (at % 2 == 1).then(|| PortId::from_bits(at)),
+        since: Duration::from_millis(1_700_000_000_123 + u64::from(at)),
+        text: format!("alarm number {at}"),
+    };
+    (0..).zip(AlarmReason::ALL).map(alarm).collect()
 }
 
 /// Every shape and every action, with every kind of refusal among them.
