@@ -40,7 +40,8 @@ Exit codes:
   6  unavailable: no answer from the API, the card or its datapath in time
   7  not permitted
   8  not confirmed
-  9  accepted, but not applied within --wait";
+  9  accepted, but not applied within --wait
+  10 status: the card is not healthy";
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -78,7 +78,7 @@ pub struct State {
     pub sent: Option<Revision>,
     /// The newest revision that is applied: no stale flow, no stale rule is left.
     pub applied: Option<Revision>,
-    /// Why the newest revision was not accepted.
+    /// Why the newest revision was not accepted; until one is, or the datapath is gone.
     pub refused: Option<String>,
     /// nic-datapath's version.
     pub version: String,
@@ -268,6 +268,8 @@ impl<S: PolicySource> Session<S> {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
+            // Of a datapath that cannot be asked nobody knows what it refuses.
+            let forget = matches!(error, LinkError::Disconnected(_));
             let text = match error {
                 // Whoever shows it says in front of it that there is no connection.
                 LinkError::Disconnected(why) => why,
@@ -281,6 +283,7 @@ impl<S: PolicySource> Session<S> {
                 }
                 state.connection = down;
                 state.alarms.clear();
+                state.refused.take_if(|_| forget);
                 news
             });
             if told {
@@ -303,6 +306,7 @@ impl<S: PolicySource> Session<S> {
             if in_force != Some(revision) {
                 in_force = Some(self.bring(in_force).await?);
             }
+            self.state.send_if_modified(|state| state.refused.take().is_some());
             // A policy that is refused is refused again: that is not tried as often as a connection is.
             *pause = MIN_PAUSE;
             tokio::select! {
@@ -343,7 +347,6 @@ impl<S: PolicySource> Session<S> {
             state.schema_version = answer.schema_version;
             state.sent = in_force;
             state.applied = None;
-            state.refused = None;
             state.version = answer.version;
             state.instance = Uuid::from_slice(&answer.instance_uuid).ok();
             state.devices = devices;
@@ -365,10 +368,7 @@ impl<S: PolicySource> Session<S> {
             other => other,
         };
         self.state.send_modify(|state| match &result {
-            Ok(revision) => {
-                state.sent = Some(*revision);
-                state.refused = None;
-            }
+            Ok(revision) => state.sent = Some(*revision),
             Err(error) => state.refused = Some(error.to_string()),
         });
         result

@@ -32,6 +32,7 @@ struct Memory {
     devices: watch::Sender<Vec<Device>>,
     alarms: watch::Sender<Vec<Alarm>>,
     attended: watch::Sender<bool>,
+    refuses: watch::Sender<bool>,
     capabilities: CapabilityTable,
     flows: Vec<FlowView>,
     stats: Stats,
@@ -51,6 +52,7 @@ impl Memory {
             devices: watch::Sender::new(Vec::new()),
             alarms: watch::Sender::new(Vec::new()),
             attended: watch::Sender::new(false),
+            refuses: watch::Sender::new(false),
             capabilities: CapabilityTable { driver: "memory".to_owned(), ..CapabilityTable::default() },
             flows: Vec::new(),
             stats: Stats { flows: 3, ..Stats::default() },
@@ -138,6 +140,9 @@ impl Backend for Memory {
     }
 
     async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection> {
+        if *self.refuses.borrow() {
+            return Err(Rejection::Apply("the test says so".to_owned()));
+        }
         let (changed, revision) = (delta.changes.len() as u64, delta.revision);
         if delta == world::changes() {
             self.devices.send_replace(world::later_devices());
@@ -346,6 +351,32 @@ async fn alarms_are_told_as_long_as_they_stand_and_the_datapath_is_there() {
     drop(server);
     let state = until(&agent.client, |state| state.connection != Connection::Up).await;
     assert_eq!(state.alarms, [], "what nobody knows is not told");
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_until_the_policy_is_taken_or_nobody_is_there_to_refuse() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    datapath.refuses.send_replace(true);
+    let server = serve(&datapath, &socket);
+    let agent = agent(&socket, new_uuid(), 1, false);
+    let mut state = agent.client.state();
+    until(&agent.client, |state| state.refused.is_some()).await;
+    // It is tried again on a new connection each time, and stays refused from one to the next.
+    for _ in 0..6 {
+        tokio::time::timeout(Duration::from_secs(20), state.changed()).await.expect("it goes on").unwrap();
+        assert!(
+            state.borrow_and_update().refused.as_ref().is_some_and(|why| why.contains("the test says so"))
+        );
+    }
+    datapath.refuses.send_replace(false);
+    let taken = until(&agent.client, applied(1)).await;
+    assert_eq!((taken.refused, taken.connection), (None, Connection::Up));
+    datapath.refuses.send_replace(true);
+    agent.source.newest.send_replace(Revision(2));
+    until(&agent.client, |state| state.refused.is_some()).await;
+    drop(server);
+    until(&agent.client, |state| state.refused.is_none() && state.connection != Connection::Up).await;
 }
 
 #[tokio::test]
