@@ -41,7 +41,7 @@ Exit codes:
   7  not permitted
   8  not confirmed
   9  accepted, but not applied within --wait
-  10 flows and rules differ (flows --audit)";
+  10 not as it should be: the card is not healthy (status), or flows and rules differ (flows --audit)";
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

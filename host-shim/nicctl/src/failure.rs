@@ -41,6 +41,8 @@ pub enum Failure {
     },
     /// Flows and rules of the E-Switch still differ in so many places.
     Discrepancies(u64),
+    /// The card is not as it should be; the result says why.
+    Unhealthy,
     /// The result could not be written.
     Output(io::Error),
     /// The result has no JSON or YAML form.
@@ -109,7 +111,7 @@ impl Failure {
             Failure::Connect { .. } => 6,
             Failure::Declined => 8,
             Failure::NotApplied { .. } => 9,
-            Failure::Discrepancies(_) => 10,
+            Failure::Unhealthy | Failure::Discrepancies(_) => 10,
             Failure::Call(call) => match call.code {
                 Code::InvalidArgument | Code::OutOfRange => 3,
                 Code::Aborted | Code::AlreadyExists | Code::FailedPrecondition | Code::ResourceExhausted => 4,
@@ -122,9 +124,13 @@ impl Failure {
         }
     }
 
-    /// Whether there is nobody to tell: the reader of our output went away.
+    /// Whether there is nothing to tell beside the result, or nobody: the reader of our output went away.
     pub fn is_silent(&self) -> bool {
-        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        match self {
+            Failure::Unhealthy => true,
+            Failure::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            _ => false,
+        }
     }
 }
 
@@ -158,6 +164,7 @@ impl fmt::Display for Failure {
                 "error: revision {revision} is stored, but after {waited:?} the datapath has applied only {applied}"
             ),
             Failure::Discrepancies(rules) => write!(f, "error: {rules} rules differ from their flows"),
+            Failure::Unhealthy => f.write_str("the card is not healthy"),
             Failure::Output(error) => write!(f, "error: cannot write the result: {error}"),
             Failure::Encode(error) => write!(f, "error: cannot write the result: {error}"),
         }

@@ -20,6 +20,7 @@ mod learned;
 mod output;
 mod read;
 mod resource;
+mod status;
 pub mod table;
 mod trace;
 mod watch;
@@ -59,7 +60,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failur
         Command::Trace(command) => trace::run(&client, command, output, out).await,
         Command::Capabilities { unsupported } => read::capabilities(&client, unsupported, output, out).await,
         Command::Stats => read::stats(&client, output, out).await,
-        Command::Status => read::status(&client, output, out).await,
+        Command::Status => status::run(&client, output, out).await,
         Command::Completion { .. } => Ok(()),
     }
 }

@@ -1,15 +1,11 @@
-//! `capabilities`, `stats`, `status`: one call and its table each.
+//! `capabilities`, `stats`: one call and its table each.
 
 use std::fmt::Write as _;
 use std::io::Write;
 
 use nic_proto::v1::capability_service_client::CapabilityServiceClient;
 use nic_proto::v1::stats_service_client::StatsServiceClient;
-use nic_proto::v1::status_service_client::StatusServiceClient;
-use nic_proto::v1::{
-    Capabilities, GetCapabilitiesRequest, GetStatsRequest, GetStatusRequest, OffloadStats, Stats,
-    SystemStatus,
-};
+use nic_proto::v1::{Capabilities, GetCapabilitiesRequest, GetStatsRequest, OffloadStats, Stats};
 
 use crate::arguments::Output;
 use crate::client::Client;
@@ -151,54 +147,13 @@ fn stats_text(stats: &Stats) -> String {
 }
 
 /// The share that the E-Switch has in all packets.
-fn share(hardware: u64, software: u64) -> String {
+pub(crate) fn share(hardware: u64, software: u64) -> String {
     let all = u128::from(hardware) + u128::from(software);
     match (u128::from(hardware) * 100_000).checked_div(all) {
         // Cut off, not rounded: 100 % means all of them.
         Some(thousandths) => format!("{}.{:03} %", thousandths / 1000, thousandths % 1000),
         None => "no packets yet".into(),
     }
-}
-
-/// Shows the state of the agent and its datapath.
-pub(crate) async fn status(client: &Client, output: Output, out: &mut dyn Write) -> Result<(), Failure> {
-    let request = client.request(GetStatusRequest {});
-    let response = StatusServiceClient::new(client.channel()).get_status(request).await?.into_inner();
-    output::write(out, output, &response, status_text)
-}
-
-fn status_text(status: &SystemStatus) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, value: &str| {
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{name:<10} {}", printable(value));
-    };
-    let datapath = status.datapath.clone().unwrap_or_default();
-    line("Agent", &format!("version {}, store {}", status.version, or_dash(&status.store_uuid)));
-    let applied = if status.applied_revision >= status.revision {
-        "applied".into()
-    } else {
-        format!("applied up to {}", status.applied_revision)
-    };
-    line("Revision", &format!("{}, {applied}", status.revision));
-    let connected = if datapath.connected { "connected" } else { "not connected" };
-    line(
-        "Datapath",
-        &format!(
-            "{connected}, version {}, schema {}, policy revision {}",
-            or_dash(&datapath.version),
-            datapath.schema_version,
-            datapath.policy_revision
-        ),
-    );
-    if !datapath.last_error.is_empty() {
-        line("", &datapath.last_error);
-    }
-    let rows = status.devices.iter().map(|device| {
-        let link = if device.link_up { "up" } else { "down" };
-        vec![device.device.clone(), yes_no(device.present), link.into(), or_dash(&device.port)]
-    });
-    text + "\n" + &table(&["DEVICE", "PRESENT", "LINK", "PORT"], rows)
 }
 
 #[cfg(test)]

@@ -35,6 +35,10 @@ impl Configuration for Configured {
         self.store.state()
     }
 
+    fn failing(&self) -> Option<String> {
+        self.store.failing()
+    }
+
     async fn submit(
         &self,
         transaction: Transaction,
@@ -113,8 +117,10 @@ impl Datapath for Linked {
             schema_version: state.schema_version,
             accepted: state.sent.unwrap_or(Revision(0)),
             applied: state.applied.unwrap_or(Revision(0)),
-            error: down.or(state.refused),
+            error: down.or_else(|| state.refused.clone()),
+            refused: state.refused,
             devices: state.devices,
+            alarms: state.alarms,
         }
     }
 

@@ -17,10 +17,10 @@ mod options;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::Parser;
-use nic_api::{Role, ServeError};
+use nic_api::{Configuration, Datapath, Health, Role, ServeError};
 use nic_link::client;
 use nic_process::{log, signals, socket};
 use nic_store::Store;
@@ -35,6 +35,8 @@ use options::{Address, Options};
 
 /// The store's file in its folder.
 const STORE: &str = "store.redb";
+/// How often what may be wrong is looked at, whether or not somebody asks.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// The process's user and group may configure the card.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -57,7 +59,7 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(options, &store));
     // Transactions that are under way end on disk before the process does.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    runtime.shutdown_timeout(Duration::from_secs(5));
     served
 }
 
@@ -73,10 +75,13 @@ async fn serve(options: &Options, store: &Arc<Store>) -> Result<(), Box<dyn std:
     tokio::spawn(follow);
     tokio::spawn(keep_in_step);
     let (stop, stopped) = watch::channel(false);
-    let configuration = Arc::new(Configured { store: Arc::clone(store), stopped: stopped.clone() });
+    let configuration: Arc<dyn Configuration> =
+        Arc::new(Configured { store: Arc::clone(store), stopped: stopped.clone() });
+    let datapath: Arc<dyn Datapath> = Arc::new(Linked(datapath));
+    let health = Arc::new(Health::new(Arc::clone(&configuration), Arc::clone(&datapath)));
+    tokio::spawn(watch_over(Arc::clone(&health)));
     let routes =
-        nic_api::routes(configuration, Arc::new(Linked(datapath)), version.to_owned(), SystemTime::now())
-            .await?;
+        nic_api::routes(configuration, datapath, health, version.to_owned(), SystemTime::now()).await?;
 
     let mut doors = JoinSet::new();
     let mut files = Vec::new();
@@ -97,9 +102,18 @@ async fn serve(options: &Options, store: &Arc<Store>) -> Result<(), Box<dyn std:
     stop.send_replace(true);
     let closing = async { while doors.join_next().await.is_some() {} };
     // Streams that never end do not keep the process.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), closing).await;
+    let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
     drop(files);
     Ok(())
+}
+
+/// Looks at the card's health as long as the process lives.
+async fn watch_over(health: Arc<Health>) {
+    loop {
+        // First the datapath has the time to be found.
+        tokio::time::sleep(HEALTH_INTERVAL).await;
+        health.look();
+    }
 }
 
 /// Serves at one address until told to stop. Whoever may open the door is the owner, so far.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::condition::{Asked, Observed};
 use crate::convert::name;
 use crate::failure::{Failure, Fault};
+use crate::health::Health;
 use crate::seam::{Committed, Configuration, Datapath, RequestKey};
 
 /// How often an update of some fields is tried again because the resource changed meanwhile.
@@ -22,6 +23,7 @@ const MAX_TRIES: usize = 16;
 pub(crate) struct Core {
     pub(crate) configuration: Arc<dyn Configuration>,
     pub(crate) datapath: Arc<dyn Datapath>,
+    pub(crate) health: Arc<Health>,
     pub(crate) version: String,
     pub(crate) started: SystemTime,
 }

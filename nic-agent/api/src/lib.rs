@@ -16,12 +16,14 @@ mod condition;
 mod convert;
 mod core;
 mod failure;
+mod health;
 mod page;
 pub mod seam;
 mod server;
 mod services;
 
 pub use auth::{Peer, Role};
+pub use health::Health;
 pub use seam::{
     CommitError, Committed, Configuration, Datapath, DatapathError, DatapathView, FollowError, Followed,
     News, RequestKey,

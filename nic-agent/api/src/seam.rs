@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use nic_flow::PortId;
 use nic_model::{Change, Rejection, State, Transaction};
 use nic_policy::{
-    AuditReport, BridgeId, CapabilityTable, Device, FdbView, FlowView, NeighborView, Network, Revision,
-    Stats, TracePacket, TraceReport,
+    Alarm, AuditReport, BridgeId, CapabilityTable, Device, FdbView, FlowView, NeighborView, Network,
+    Revision, Stats, TracePacket, TraceReport,
 };
 use tokio_stream::Stream;
 
@@ -21,6 +21,9 @@ pub trait Configuration: Send + Sync + 'static {
 
     /// The state now.
     fn state(&self) -> Arc<State>;
+
+    /// Why it cannot be changed now, as far as is known; `None` if it can.
+    fn failing(&self) -> Option<String>;
 
     /// Does a transaction durably, or nothing. With a key, a repeated request gets the first answer.
     ///
@@ -187,8 +190,12 @@ pub struct DatapathView {
     pub applied: Revision,
     /// Why it is not connected, or why it refused the newest policy.
     pub error: Option<String>,
+    /// Why it refused the newest policy, also while it is asked again.
+    pub refused: Option<String>,
     /// The devices that it drives.
     pub devices: Vec<Device>,
+    /// The alarms that it tells; none while it is not connected.
+    pub alarms: Vec<Alarm>,
 }
 
 /// Why the datapath gave no answer.

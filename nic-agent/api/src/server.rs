@@ -28,6 +28,7 @@ use tonic_health::ServingStatus;
 
 use crate::auth::{Gate, Role};
 use crate::core::Core;
+use crate::health::Health;
 use crate::seam::{Configuration, Datapath};
 use crate::services::{
     Bridges, Capabilities, Config, FdbEntries, FlowRules, Flows, Learned, Ports, Statistics, SystemState,
@@ -50,22 +51,24 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// All services, with health and reflection. `version` is nic-agent's, `started` when it did.
+/// All services, with gRPC's health and reflection. `health` looks at the same configuration and datapath;
+/// `version` is nic-agent's, `started` when it did.
 ///
 /// # Errors
 /// The description of nic.v1 is broken.
 pub async fn routes(
     configuration: Arc<dyn Configuration>,
     datapath: Arc<dyn Datapath>,
+    health: Arc<Health>,
     version: String,
     started: SystemTime,
 ) -> Result<Routes, ServeError> {
-    let core = Arc::new(Core { configuration, datapath, version, started });
+    let core = Arc::new(Core { configuration, datapath, health, version, started });
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(nic_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let (reporter, probes) = tonic_health::server::health_reporter();
     for name in [
         PortServiceServer::<Ports>::NAME,
         FlowRuleServiceServer::<FlowRules>::NAME,
@@ -84,7 +87,7 @@ pub async fn routes(
     ] {
         reporter.set_service_status(name, ServingStatus::Serving).await;
     }
-    Ok(Routes::new(health)
+    Ok(Routes::new(probes)
         .add_service(reflection)
         .add_service(PortServiceServer::new(Ports(Arc::clone(&core))))
         .add_service(FlowRuleServiceServer::new(FlowRules(Arc::clone(&core))))

@@ -13,12 +13,13 @@ use nic_offload::Sink;
 use nic_pipeline::Snapshot;
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    AuditReport, BridgeId, CapabilityTable, Delta, Device, Discrepancy, DropReason, FdbView, FlowView,
+    Alarm, AuditReport, BridgeId, CapabilityTable, Delta, Device, Discrepancy, DropReason, FdbView, FlowView,
     NeighborView, Network, Object, Offload, Revision, RuleStats, SoftwareReason, Stats, Trace, Verdict,
 };
 use nic_slowpath::Worker;
 use tokio::sync::{Mutex, watch};
 
+use crate::alarms::{Board, Sight};
 use crate::auditor::Auditor;
 use crate::io::Io;
 use crate::worker::Commands;
@@ -53,6 +54,8 @@ pub(crate) struct Control {
     pub(crate) keeper: Keeper,
     /// The devices.
     pub(crate) devices: watch::Sender<Vec<Device>>,
+    /// The alarms.
+    pub(crate) board: Board,
     /// What the card can do.
     pub(crate) capabilities: CapabilityTable,
     /// Asks the card whether it would take a rule.
@@ -88,6 +91,23 @@ impl Control {
                 return;
             }
         }
+    }
+
+    /// Looks at all that may be wrong.
+    pub(crate) async fn look(&self) {
+        // Without a worker the process is at its end.
+        let Ok(worker) = self.ask(|worker| worker.counters()).await else { return };
+        let absent = {
+            let snapshot = self.snapshot.lock().await;
+            let ports = snapshot.ports().map(|port| port.id);
+            ports.filter(|&port| !snapshot.has_device(port)).collect()
+        };
+        self.board.look(&Sight {
+            policy: self.keeper.status().borrow().clone(),
+            absent,
+            worker,
+            installer: self.auditor.counted(),
+        });
     }
 
     /// Where the flow of a traced packet would run if it is to be tried: the card is asked, nothing is
@@ -132,6 +152,14 @@ impl Backend for Control {
 
     fn applied(&self) -> watch::Receiver<Revision> {
         self.keeper.applied()
+    }
+
+    fn alarms(&self) -> watch::Receiver<Vec<Alarm>> {
+        self.board.watch()
+    }
+
+    fn attended(&self, by_agent: bool) {
+        self.board.attended(by_agent);
     }
 
     async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection> {

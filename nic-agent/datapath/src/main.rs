@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alarms;
 mod auditor;
 mod capture;
 mod control;
@@ -47,6 +48,7 @@ use nic_slowpath::{Config, Installer, InstallerConfig, InstallerCounters, Worker
 use tokio::sync::{Mutex, watch};
 use tokio_stream::wrappers::UnixListenerStream;
 
+use alarms::Board;
 use auditor::Auditor;
 use capture::Capture;
 use control::{Control, ControlPort};
@@ -56,7 +58,7 @@ use ports::{ESwitch, Started};
 use sleep::{Bed, Waker};
 use worker::Commands;
 
-/// How often links and MTUs are looked at.
+/// How often links, MTUs and what may be wrong are looked at.
 const DEVICE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often flows are held against rules.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
@@ -177,6 +179,7 @@ fn start(
         settled: settled_rx,
         keeper,
         devices: watch::Sender::new(Vec::new()),
+        board: Board::new(),
         capabilities,
         sink,
         ports,
@@ -234,6 +237,7 @@ async fn serve(path: &Path, control: Arc<Control>) -> Result<(), Box<dyn std::er
         loop {
             interval.tick().await;
             watcher.refresh_devices();
+            watcher.look().await;
         }
     };
     let auditor = Arc::clone(&control);

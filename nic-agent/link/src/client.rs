@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use nic_flow::{FlowKey, PortId};
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    AuditReport, BridgeId, CapabilityTable, Change, Delta, Device, FdbView, FlowView, NeighborView, Network,
+    Alarm, AuditReport, BridgeId, CapabilityTable, Delta, Device, FdbView, FlowView, NeighborView, Network,
     Revision, Stats,
 };
 use nic_proto::datapath::v1 as pb;
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::SCHEMA_VERSIONS;
 use crate::convert::{
-    Schema, audit_from, capabilities_from, change_to, device_from, fdb_from, flow_from, key_to,
+    alarm_from, audit_from, capabilities_from, change_to, device_from, fdb_from, flow_from, key_to,
     neighbor_from, stats_from, trace_from,
 };
 use crate::error::LinkError;
@@ -78,7 +78,7 @@ pub struct State {
     pub sent: Option<Revision>,
     /// The newest revision that is applied: no stale flow, no stale rule is left.
     pub applied: Option<Revision>,
-    /// Why the newest revision was not accepted.
+    /// Why the newest revision was not accepted; until one is, or the datapath is gone.
     pub refused: Option<String>,
     /// nic-datapath's version.
     pub version: String,
@@ -86,6 +86,8 @@ pub struct State {
     pub instance: Option<Uuid>,
     /// The devices that it drives.
     pub devices: Vec<Device>,
+    /// The alarms that it tells; none while it is away, for then nobody knows.
+    pub alarms: Vec<Alarm>,
 }
 
 /// Whether there is a connection.
@@ -279,6 +281,8 @@ impl<S: PolicySource> Session<S> {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
+            // Of a datapath that cannot be asked nobody knows what it refuses.
+            let forget = matches!(error, LinkError::Disconnected(_));
             let text = match error {
                 // Whoever shows it says in front of it that there is no connection.
                 LinkError::Disconnected(why) => why,
@@ -291,6 +295,8 @@ impl<S: PolicySource> Session<S> {
                     state.since = Some(SystemTime::now());
                 }
                 state.connection = down;
+                state.alarms.clear();
+                state.refused.take_if(|_| forget);
                 news
             });
             if told {
@@ -313,6 +319,7 @@ impl<S: PolicySource> Session<S> {
             if in_force != Some(revision) {
                 in_force = Some(self.bring(in_force).await?);
             }
+            self.state.send_if_modified(|state| state.refused.take().is_some());
             // A policy that is refused is refused again: that is not tried as often as a connection is.
             *pause = MIN_PAUSE;
             tokio::select! {
@@ -353,7 +360,6 @@ impl<S: PolicySource> Session<S> {
             state.schema_version = answer.schema_version;
             state.sent = in_force;
             state.applied = None;
-            state.refused = None;
             state.version = answer.version;
             state.instance = Uuid::from_slice(&answer.instance_uuid).ok();
             state.devices = devices;
@@ -375,10 +381,7 @@ impl<S: PolicySource> Session<S> {
             other => other,
         };
         self.state.send_modify(|state| match &result {
-            Ok(revision) => {
-                state.sent = Some(*revision);
-                state.refused = None;
-            }
+            Ok(revision) => state.sent = Some(*revision),
             Err(error) => state.refused = Some(error.to_string()),
         });
         result
@@ -387,11 +390,6 @@ impl<S: PolicySource> Session<S> {
     async fn send(&mut self, from: Option<Revision>, delta: Delta) -> Result<Revision, LinkError> {
         use pb::sync_header::Base;
         use pb::sync_request::Message;
-        let schema = Schema(self.state.borrow().schema_version);
-        if let Some(change) = delta.changes.iter().find(|change| !schema.can_say(change)) {
-            return Err(LinkError::TooOld(format!("{:?} of schema version 2", change.id())));
-        }
-        let heard = |change: &&Change| matches!(change, Change::Put(_)) || schema.may_have(change.id());
         let header = Message::Header(pb::SyncHeader {
             lease: self.lease.load(Ordering::Relaxed),
             store_uuid: self.source.store().as_bytes().to_vec(),
@@ -405,7 +403,7 @@ impl<S: PolicySource> Session<S> {
         let feed = async move {
             let wrap = |message| pb::SyncRequest { message: Some(message) };
             let messages = std::iter::once(header)
-                .chain(delta.changes.iter().filter(heard).map(change_to))
+                .chain(delta.changes.iter().map(change_to))
                 .chain(std::iter::once(Message::End(pb::SyncEnd {})));
             for message in messages {
                 // The other end hung up; its answer says why.
@@ -427,6 +425,10 @@ impl<S: PolicySource> Session<S> {
             Some(pb::event::Kind::Inventory(inventory)) => {
                 let devices = inventory.devices.iter().map(device_from).collect::<Result<_, _>>()?;
                 self.state.send_modify(|state| state.devices = devices);
+            }
+            Some(pb::event::Kind::Alarms(alarms)) => {
+                let alarms = alarms.alarms.iter().map(alarm_from).collect::<Result<_, _>>()?;
+                self.state.send_modify(|state| state.alarms = alarms);
             }
             // A kind that a newer datapath added.
             None => {}

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+mod alarm;
 mod audit;
 mod bridging;
 mod flow;
@@ -14,6 +15,7 @@ mod object;
 mod report;
 mod schema;
 
+pub use alarm::{alarm_from, alarm_to};
 pub use audit::{audit_from, audit_to};
 pub use flow::{actions_from, actions_to, key_from, key_to, match_from, match_to};
 pub use learned::{fdb_from, fdb_to, neighbor_from, neighbor_to};

@@ -29,9 +29,9 @@ pub fn new_uuid() -> Uuid {
 
 /// The schema versions that this build speaks, the newest last.
 ///
-/// 2 added bridges and tunnels. nic-datapath tells an agent of version 1 nothing that it does not know; an
-/// agent's policy that a nic-datapath of version 1 does not know is refused by it.
-pub const SCHEMA_VERSIONS: &[u32] = &[1, 2];
+/// 3 added alarms. nic-datapath tells an agent of version 2 nothing that it does not know; an agent asks a
+/// nic-datapath of version 2 for nothing that it does not know, or hears from it that it is too old.
+pub const SCHEMA_VERSIONS: &[u32] = &[2, 3];
 
 /// The domain of this protocol's errors in `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "nic.datapath.v1";

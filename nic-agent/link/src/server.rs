@@ -3,15 +3,15 @@
 //! The service fences writers and reads every Sync whole before it asks the [`Backend`] to publish
 //! it, so half a stream, an unknown field or a stale writer changes nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use nic_flow::PortId;
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    AuditReport, BridgeId, CapabilityTable, Delta, Device, FdbView, FlowView, NeighborView, Network,
+    Alarm, AuditReport, BridgeId, CapabilityTable, Delta, Device, FdbView, FlowView, NeighborView, Network,
     Revision, Stats, VtepId,
 };
 use nic_proto::datapath::v1 as pb;
@@ -23,8 +23,8 @@ use uuid::Uuid;
 
 use crate::SCHEMA_VERSIONS;
 use crate::convert::{
-    Schema, audit_to, capabilities_to, change_from, device_to, fdb_to, flow_to, key_from, neighbor_to,
-    stats_to, trace_to,
+    Schema, alarm_to, audit_to, capabilities_to, change_from, device_to, fdb_to, flow_to, key_from,
+    neighbor_to, stats_to, trace_to,
 };
 use crate::error::Rejection;
 
@@ -64,6 +64,13 @@ pub trait Backend: Send + Sync + 'static {
     /// with, and when it changes.
     fn applied(&self) -> watch::Receiver<Revision>;
 
+    /// The alarms that stand, and when they change.
+    fn alarms(&self) -> watch::Receiver<Vec<Alarm>>;
+
+    /// Hears whether an agent that holds the lease listens to events, when that changes. Before the first call
+    /// none does.
+    fn attended(&self, by_agent: bool);
+
     /// Puts a policy in force, whole or not at all. Returns how many objects differed.
     async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection>;
 
@@ -97,11 +104,18 @@ pub trait Backend: Send + Sync + 'static {
 
 /// The gRPC service over a backend.
 pub fn service<B: Backend>(backend: Arc<B>) -> DatapathServer<impl Datapath> {
-    DatapathServer::new(Service { backend, lease: watch::Sender::new(None), syncs: AtomicU64::new(0) })
+    let attendance = Attendance { backend: Arc::clone(&backend), listeners: Mutex::default() };
+    DatapathServer::new(Service {
+        backend,
+        attendance: Arc::new(attendance),
+        lease: watch::Sender::new(None),
+        syncs: AtomicU64::new(0),
+    })
 }
 
 struct Service<B> {
     backend: Arc<B>,
+    attendance: Arc<Attendance<B>>,
     /// The greatest lease seen and what its handshake declared.
     lease: watch::Sender<Option<Writer>>,
     /// Numbers the Syncs, for the log.
@@ -117,6 +131,51 @@ struct Writer {
     schema: Schema,
 }
 
+/// Who listens to events.
+struct Attendance<B> {
+    backend: Arc<B>,
+    /// The greatest lease that listened, and how many streams of it are open.
+    listeners: Mutex<(u64, usize)>,
+}
+
+impl<B: Backend> Attendance<B> {
+    fn enter(self: &Arc<Self>, lease: u64) -> Listener<B> {
+        self.change(|listeners| match *listeners {
+            (latest, open) if latest == lease => *listeners = (lease, open + 1),
+            (latest, _) if latest < lease => *listeners = (lease, 1),
+            // Fenced already.
+            _ => {}
+        });
+        Listener { attendance: Arc::clone(self), lease }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut (u64, usize))) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = listeners.1 > 0;
+        change(&mut listeners);
+        let now = listeners.1 > 0;
+        if before != now {
+            self.backend.attended(now);
+        }
+    }
+}
+
+/// One open stream of events.
+struct Listener<B: Backend> {
+    attendance: Arc<Attendance<B>>,
+    lease: u64,
+}
+
+impl<B: Backend> Drop for Listener<B> {
+    fn drop(&mut self) {
+        self.attendance.change(|(latest, open)| {
+            if *latest == self.lease {
+                *open = open.saturating_sub(1);
+            }
+        });
+    }
+}
+
 impl<B: Backend> Service<B> {
     /// The writer, if the lease is the latest.
     fn writer(&self, lease: u64) -> Result<Writer, Rejection> {
@@ -127,11 +186,6 @@ impl<B: Backend> Service<B> {
             }
             _ => Err(Rejection::LeaseUnknown { lease }),
         }
-    }
-
-    /// What the agent speaks. Before the first handshake nobody is there whose words could be missed.
-    fn schema(&self) -> Schema {
-        self.lease.borrow().map_or(Schema::NEWEST, |writer| writer.schema)
     }
 
     fn shake(&self, request: &pb::HandshakeRequest) -> Result<pb::HandshakeResponse, Rejection> {
@@ -162,7 +216,7 @@ impl<B: Backend> Service<B> {
             instance_uuid: self.backend.instance().as_bytes().to_vec(),
             version: self.backend.version(),
             devices: self.backend.devices().borrow().iter().map(device_to).collect(),
-            capabilities: Some(schema.capabilities(capabilities_to(&self.backend.capabilities()))),
+            capabilities: Some(capabilities_to(&self.backend.capabilities())),
             lease,
         })
     }
@@ -301,18 +355,26 @@ impl<B: Backend> Datapath for Service<B> {
     ) -> Result<Response<Self::EventsStream>, Status> {
         use pb::event::Kind;
         let lease = request.get_ref().lease;
-        self.writer(lease)?;
+        let schema = self.writer(lease)?.schema;
+        // Before it is told of alarms: it shall not hear that it is away.
+        let listener = self.attendance.enter(lease);
         let applied = WatchStream::new(self.backend.applied())
             .map(|revision| Kind::Applied(pb::Applied { revision: revision.0 }));
         let devices = WatchStream::new(self.backend.devices()).map(|devices| {
             Kind::Inventory(pb::Inventory { devices: devices.iter().map(device_to).collect() })
         });
-        let events = futures::stream::select(applied, devices).map(|kind| Ok(pb::Event { kind: Some(kind) }));
+        let alarms = WatchStream::new(self.backend.alarms())
+            .map(|alarms| Kind::Alarms(pb::Alarms { alarms: alarms.iter().map(alarm_to).collect() }));
+        let events = futures::stream::select(futures::stream::select(applied, devices), alarms)
+            .filter(move |kind| futures::future::ready(schema.knows(kind)))
+            .map(|kind| Ok(pb::Event { kind: Some(kind) }));
         let end = futures::stream::once(self.fenced(lease)).map(Err);
         // The stream of events never ends by itself; the fence, once it falls, is the last word.
-        let all = futures::stream::select(events, end).scan(false, |ended, event| {
-            let go_on = !*ended;
-            *ended |= event.is_err();
+        let all = futures::stream::select(events, end).scan(Some(listener), |listener, event| {
+            let go_on = listener.is_some();
+            if event.is_err() {
+                *listener = None;
+            }
             futures::future::ready(go_on.then_some(event))
         });
         Ok(Response::new(all.boxed()))
@@ -332,7 +394,7 @@ impl<B: Backend> Datapath for Service<B> {
             None => return Err(Status::invalid_argument("packet: not set")),
         };
         let report = self.backend.trace(packet).await?;
-        Ok(Response::new(self.schema().trace(trace_to(&report))))
+        Ok(Response::new(trace_to(&report)))
     }
 
     async fn list_flows(
@@ -340,9 +402,8 @@ impl<B: Backend> Datapath for Service<B> {
         request: Request<pb::ListFlowsRequest>,
     ) -> Result<Response<Self::ListFlowsStream>, Status> {
         let flows = self.backend.flows(in_port(request.get_ref().in_port)?).await?;
-        let schema = self.schema();
-        Ok(Response::new(in_chunks(flows, FLOWS_A_MESSAGE, move |flows| pb::ListFlowsResponse {
-            flows: flows.iter().map(|flow| schema.flow(flow_to(flow))).collect(),
+        Ok(Response::new(in_chunks(flows, FLOWS_A_MESSAGE, |flows| pb::ListFlowsResponse {
+            flows: flows.iter().map(flow_to).collect(),
         })))
     }
 
@@ -404,7 +465,7 @@ impl<B: Backend> Datapath for Service<B> {
         &self,
         _: Request<pb::GetCapabilitiesRequest>,
     ) -> Result<Response<pb::GetCapabilitiesResponse>, Status> {
-        let capabilities = Some(self.schema().capabilities(capabilities_to(&self.backend.capabilities())));
+        let capabilities = Some(capabilities_to(&self.backend.capabilities()));
         Ok(Response::new(pb::GetCapabilitiesResponse { capabilities }))
     }
 
@@ -413,7 +474,7 @@ impl<B: Backend> Datapath for Service<B> {
         _: Request<pb::GetStatsRequest>,
     ) -> Result<Response<pb::GetStatsResponse>, Status> {
         let stats = self.backend.stats().await?;
-        Ok(Response::new(self.schema().stats(stats_to(&stats))))
+        Ok(Response::new(stats_to(&stats)))
     }
 }
 

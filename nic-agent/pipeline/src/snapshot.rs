@@ -161,6 +161,11 @@ impl Snapshot {
         self.ports.get(&port).map(Arc::as_ref)
     }
 
+    /// The policies of all ports, in no particular order.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports.values().map(Arc::as_ref)
+    }
+
     /// True if the port's device is there.
     pub fn has_device(&self, port: PortId) -> bool {
         self.devices.contains(&port)

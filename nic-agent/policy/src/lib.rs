@@ -1,5 +1,5 @@
 //! What both processes share: policy objects with stable ids and their deltas, the reasons for which
-//! packets are dropped, what a trace says, what a card can do.
+//! packets are dropped, what a trace says, what a card can do, what is wrong with it.
 //!
 //! nic-agent compiles resources into these objects; nic-datapath translates packets by them. Neither
 //! protobuf nor resource names are here: an id is all that crosses, and nic-agent knows its name.
@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+pub mod alarm;
 pub mod audit;
 pub mod capability;
 pub mod delta;
@@ -23,6 +24,7 @@ pub mod object;
 pub mod stats;
 pub mod trace;
 
+pub use alarm::{Alarm, AlarmReason, Alarms, Severity};
 pub use audit::{AuditCount, AuditFinding, AuditReport, Discrepancy};
 pub use capability::{Capability, CapabilityTable, Device, Offload, SoftwareReason};
 pub use delta::{Change, Delta, Revision};

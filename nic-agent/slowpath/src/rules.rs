@@ -173,6 +173,7 @@ impl Megaflows {
             return;
         }
         self.counters.rules_refused += 1;
+        self.counters.rules_full += u64::from(refusal.is_transient());
         // A flow that was unlinked meanwhile waits for the answer to its removal.
         if cold.life == Life::Linked {
             cold.rule = RuleState::None(SoftwareReason::Refused(refusal));

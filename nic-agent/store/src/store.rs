@@ -26,6 +26,7 @@ pub struct Store {
     current: watch::Receiver<Arc<State>>,
     events: broadcast::Sender<Event>,
     history: Arc<Mutex<History>>,
+    failing: watch::Receiver<Option<String>>,
     queue: Option<mpsc::Sender<Submission>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -91,11 +92,12 @@ impl Store {
         let history = Arc::new(Mutex::new(History::new(current.borrow().revision())));
         let (events, _) = broadcast::channel(BACKLOG);
         let (queue, submissions) = mpsc::channel(QUEUE);
-        let writer = Writer::new(medium, loaded, sender, events.clone(), Arc::clone(&history));
+        let (told, failing) = watch::channel(None);
+        let writer = Writer::new(medium, loaded, sender, events.clone(), Arc::clone(&history), told);
         let writer =
             std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(submissions));
         let writer = writer.map_err(|error| OpenError::Unreadable(redb::Error::Io(error)))?;
-        Ok(Store { id, current, events, history, queue: Some(queue), writer: Some(writer) })
+        Ok(Store { id, current, events, history, failing, queue: Some(queue), writer: Some(writer) })
     }
 
     /// The store's name.
@@ -106,6 +108,11 @@ impl Store {
     /// The state now.
     pub fn state(&self) -> Arc<State> {
         Arc::clone(&self.current.borrow())
+    }
+
+    /// Why the last transaction that changed something did not reach the disk; `None` if it did.
+    pub fn failing(&self) -> Option<String> {
+        self.failing.borrow().clone()
     }
 
     /// Does a transaction. When this returns it is on disk, or it is refused as a whole. With a

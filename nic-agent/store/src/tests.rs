@@ -383,6 +383,7 @@ async fn a_full_disk_is_an_error_to_the_client_and_the_state_is_kept_and_goes_on
                 Err(SubmitError::Full) => failed = true,
                 Err(error) => panic!("{error}"),
             }
+            assert_eq!(store.failing().is_some(), failed);
         }
         assert!(failed, "the disk never was full");
         faulty.full_after.store(0, Ordering::SeqCst);
@@ -391,6 +392,7 @@ async fn a_full_disk_is_an_error_to_the_client_and_the_state_is_kept_and_goes_on
         let revision =
             store.submit(create(rule("later", "actions=drop")), None).await.expect("there is room").revision;
         assert!(revision.0 > known);
+        assert_eq!(store.failing(), None);
         let mut heard = subscription.state().revision();
         while heard < revision {
             subscription.next().await.expect("open");
@@ -411,6 +413,7 @@ async fn a_failed_sync_is_told_and_what_reached_the_disk_is_found_out() {
         faulty.bad_syncs.store(bad, Ordering::SeqCst);
         let first = store.submit(lab(), request(1, "lab")).await;
         assert!(matches!(first, Err(SubmitError::Unavailable(_))), "{first:?}");
+        assert!(store.failing().is_some());
         let again = loop {
             match store.submit(lab(), request(1, "lab")).await {
                 Err(SubmitError::Unavailable(_)) => {}
@@ -420,6 +423,7 @@ async fn a_failed_sync_is_told_and_what_reached_the_disk_is_found_out() {
         // Done once, whether or not the first try reached the disk.
         assert_eq!(again.revision, Revision(1));
         assert_eq!(store.state().revision(), Revision(1));
+        assert_eq!(store.failing(), None);
         subscription.next().await.expect("told of the change");
         assert_eq!(subscription.state().revision(), Revision(1));
     }

@@ -34,6 +34,8 @@ pub(crate) struct Writer {
     current: watch::Sender<Arc<State>>,
     events: broadcast::Sender<Event>,
     history: Arc<Mutex<History>>,
+    /// Why the last write failed; `None` after one that did not.
+    failing: watch::Sender<Option<String>>,
 }
 
 /// A transaction of a group, planned but not yet on disk.
@@ -46,6 +48,7 @@ impl Writer {
         current: watch::Sender<Arc<State>>,
         events: broadcast::Sender<Event>,
         history: Arc<Mutex<History>>,
+        failing: watch::Sender<Option<String>>,
     ) -> Writer {
         let state = Arc::clone(&current.borrow());
         Writer {
@@ -57,6 +60,7 @@ impl Writer {
             current,
             events,
             history,
+            failing,
         }
     }
 
@@ -77,6 +81,7 @@ impl Writer {
     /// due to one before it in the group.
     fn serve(&mut self, submissions: Vec<Submission>) {
         if let Err(error) = self.open_again() {
+            self.failing.send_replace(Some(error.to_string()));
             for submission in submissions {
                 answer(submission.answer, Err(error.clone()));
             }
@@ -143,11 +148,18 @@ impl Writer {
         }
         group.forgotten.extend(std::iter::from_fn(|| self.requests.forget()));
         let Some(disk) = &self.disk else { return Err(SubmitError::Closed) };
-        disk.write(state, group).map_err(|error| {
-            tracing::error!(%error, "the store could not write; it is opened again before the next transaction");
-            self.disk = None;
-            error.into()
-        })
+        match disk.write(state, group) {
+            Ok(()) => {
+                self.failing.send_if_modified(|failing| failing.take().is_some());
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store could not write; it is opened again before the next transaction");
+                self.failing.send_replace(Some(error.to_string()));
+                self.disk = None;
+                Err(error.into())
+            }
+        }
     }
 
     fn publish(&mut self, state: Arc<State>, commits: Vec<Arc<Commit>>) {
@@ -175,6 +187,8 @@ impl Writer {
         self.disk = Some(loaded.disk);
         self.requests = loaded.requests;
         if loaded.state.revision() != self.state.revision() {
+            // What seemed to have failed had reached the disk.
+            self.failing.send_replace(None);
             self.state = Arc::new(loaded.state);
             let forgotten = History::new(self.state.revision());
             *self.history.lock().unwrap_or_else(PoisonError::into_inner) = forgotten;

@@ -48,9 +48,12 @@ pub(crate) fn call(command: &mut Command) -> Result<Answer, LabError> {
     })
 }
 
+/// What `nicctl status` ends with when the card is not healthy: that is an answer too.
+const UNHEALTHY: i32 = 10;
+
 /// Runs it; it must succeed and print JSON.
 pub(crate) fn json(command: &mut Command) -> Result<Value, LabError> {
-    let text = run::output(command)?;
+    let text = run::output_or(command, UNHEALTHY)?;
     serde_json::from_str(&text).map_err(|error| LabError::Output {
         command: run::describe(command),
         output: text,

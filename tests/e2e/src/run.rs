@@ -26,9 +26,14 @@ pub(crate) fn finish(command: &mut Command) -> Result<Output, LabError> {
 
 /// Runs a command that must succeed, and gives what it printed.
 pub(crate) fn output(command: &mut Command) -> Result<String, LabError> {
+    output_or(command, 0)
+}
+
+/// The same of one that may also end with another exit code.
+pub(crate) fn output_or(command: &mut Command, code: i32) -> Result<String, LabError> {
     let output = finish(command)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
+    if output.status.success() || output.status.code() == Some(code) {
         return Ok(text);
     }
     let output_text = format!("{text}{}", String::from_utf8_lossy(&output.stderr)).trim().to_owned();

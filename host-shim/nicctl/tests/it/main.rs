@@ -374,9 +374,13 @@ fn status_is_shown_for_people_and_for_programs() {
     let mock = Mock::start();
     done(&mock, &["apply", "-f", EXAMPLE]);
     let expected = "\
+healthy
+
 Agent      version 0.1.0, store u
 Revision   1, applied
-Datapath   connected, version 0.1.0, schema 1, policy revision 1
+Datapath   connected, version 0.1.0, schema 3, policy revision 1
+Flows      4, of these 3 in hardware
+Packets    forwarded by the E-Switch: 99.990 %
 
 DEVICE  PRESENT  LINK  PORT
 p0      yes      up    ports/pf0
@@ -385,7 +389,56 @@ p0      yes      up    ports/pf0
     let yaml = done(&mock, &["status", "-o", "yaml"]);
     assert!(yaml.contains("appliedRevision: \"1\"\n"), "{yaml}");
     mock.state().lag = 1;
-    assert!(done(&mock, &["status"]).contains("Revision   1, applied up to 0\n"));
+    mock.state().dropping = 7;
+    let text = done(&mock, &["status"]);
+    assert!(text.contains("Revision   1, applied up to 0\n"), "{text}");
+    assert!(text.contains("Drops      7 packets in 1 s: flow_rules.no_match\n"), "{text}");
+    mock.state().mute = true;
+    assert!(done(&mock, &["status"]).starts_with("health unknown: "));
+}
+
+#[test]
+fn status_says_what_is_wrong_and_its_exit_code_says_so_too() {
+    use nic_proto::v1::{Alarm, alarm::Severity};
+    let mock = Mock::start();
+    let alarm = |reason: &str, severity: Severity, object: &str, text: &str| Alarm {
+        reason: reason.into(),
+        severity: severity.into(),
+        object: object.into(),
+        since: None,
+        text: text.into(),
+    };
+    let known = alarm("policy.from_disk", Severity::Info, "", "as before");
+    mock.state().alarms = vec![known.clone()];
+    let text = done(&mock, &["status"]);
+    assert!(text.starts_with("healthy\ninfo      policy.from_disk\n          as before\n"), "{text}");
+
+    mock.state().alarms = vec![
+        alarm("datapath.away", Severity::Critical, "", "no such\nsocket"),
+        alarm("device.absent", Severity::Warning, "ports/vm1", "no pf0vf9"),
+        known,
+    ];
+    let output = nicctl(&mock, &["status"]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(10), ""));
+    let expected = "\
+NOT healthy: 2 alarms
+critical  datapath.away
+          no such\\nsocket
+          docs/ops/alarms.md#datapathaway
+warning   device.absent of ports/vm1
+          no pf0vf9
+          docs/ops/alarms.md#deviceabsent
+info      policy.from_disk
+          as before
+          docs/ops/alarms.md#policyfrom_disk
+
+Agent ";
+    let text = stdout(&output);
+    assert!(text.starts_with(expected), "{text}");
+    let output = nicctl(&mock, &["status", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(10));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    assert_eq!(json["alarms"][1]["object"], "ports/vm1");
 }
 
 #[test]

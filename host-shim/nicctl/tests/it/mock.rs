@@ -26,6 +26,13 @@ pub(crate) struct State {
     pub(crate) header: Option<ApplyHeader>,
     /// Stays behind `revision` by so much.
     pub(crate) lag: u64,
+    /// Alarms that stand.
+    pub(crate) alarms: Vec<Alarm>,
+    /// The agent is one of before there were alarms.
+    pub(crate) mute: bool,
+    /// Packets that are dropped from one question to the next.
+    pub(crate) dropping: u64,
+    pub(crate) dropped: u64,
     /// The last Trace.
     pub(crate) trace: Option<TraceRequest>,
 }
@@ -460,7 +467,7 @@ impl status_service_server::StatusService for Api {
             datapath: Some(DatapathStatus {
                 connected: true,
                 version: "0.1.0".into(),
-                schema_version: 1,
+                schema_version: 3,
                 policy_revision: state.revision,
                 ..DatapathStatus::default()
             }),
@@ -471,6 +478,9 @@ impl status_service_server::StatusService for Api {
                 link_up: true,
             }],
             start_time: None,
+            healthy: !state.mute
+                && state.alarms.iter().all(|alarm| alarm.severity() == alarm::Severity::Info),
+            alarms: state.alarms.clone(),
         }))
     }
 }
@@ -478,7 +488,10 @@ impl status_service_server::StatusService for Api {
 #[tonic::async_trait]
 impl stats_service_server::StatsService for Api {
     async fn get_stats(&self, _: Request<GetStatsRequest>) -> Result<Response<Stats>, Status> {
-        let drops = vec![DropCount { reason: "flow_rules.no_match".into(), packets: 2 }];
+        let mut state = self.state();
+        let drops = vec![DropCount { reason: "flow_rules.no_match".into(), packets: 2 + state.dropped }];
+        state.dropped += state.dropping;
+        drop(state);
         Ok(Response::new(Stats {
             ports: vec![PortStats {
                 device: "p0".into(),

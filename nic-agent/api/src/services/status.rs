@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use nic_model::{Kind, State};
+use nic_policy::{Alarm, Severity};
 use nic_proto::v1 as pb;
 use nic_proto::v1::status_service_server::StatusService;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::convert::system_time;
-use crate::core::Core;
+use crate::core::{Core, port_name};
+use crate::health::is_healthy;
 use crate::seam::DatapathView;
 
 pub(crate) struct SystemState(pub(crate) Arc<Core>);
@@ -18,6 +21,7 @@ pub(crate) struct SystemState(pub(crate) Arc<Core>);
 impl SystemState {
     fn get(&self) -> pb::SystemStatus {
         let (state, view) = (self.0.state(), self.0.datapath.view());
+        let alarms = self.0.health.look_at(&state, &view);
         let datapath = pb::DatapathStatus {
             connected: view.connected,
             last_transition_time: view.since.map(system_time),
@@ -34,7 +38,29 @@ impl SystemState {
             datapath: Some(datapath),
             devices: devices(&state, &view),
             start_time: Some(system_time(self.0.started)),
+            healthy: is_healthy(&alarms),
+            alarms: alarms.iter().map(|alarm| told(&state, alarm)).collect(),
         }
+    }
+}
+
+/// An alarm, about a resource where there is one.
+fn told(state: &State, alarm: &Alarm) -> pb::Alarm {
+    let object = alarm.port.map(|device| {
+        let name = port_name(state, device);
+        if name.is_empty() { device.to_string() } else { name }
+    });
+    let severity = match alarm.reason.severity() {
+        Severity::Info => pb::alarm::Severity::Info,
+        Severity::Warning => pb::alarm::Severity::Warning,
+        Severity::Critical => pb::alarm::Severity::Critical,
+    };
+    pb::Alarm {
+        reason: alarm.reason.name().to_owned(),
+        severity: severity.into(),
+        object: object.unwrap_or_default(),
+        since: Some(system_time(UNIX_EPOCH + alarm.since)),
+        text: alarm.text.clone(),
     }
 }
 

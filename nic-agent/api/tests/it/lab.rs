@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
 use nic_api::{
     CommitError, Committed, Configuration, Datapath, DatapathError, DatapathView, FollowError, Followed,
-    News, RequestKey, Role, routes, serve,
+    Health, News, RequestKey, Role, routes, serve,
 };
 use nic_flow::PortId;
 use nic_model::{State, Transaction};
@@ -39,6 +39,10 @@ impl Configuration for Kept {
 
     fn state(&self) -> Arc<State> {
         self.0.state()
+    }
+
+    fn failing(&self) -> Option<String> {
+        self.0.failing()
     }
 
     async fn submit(
@@ -211,7 +215,9 @@ impl Lab {
         let store = Store::open(&directory.path().join("store.redb")).expect("a store");
         let datapath = Arc::new(Told::default());
         let told: Arc<dyn Datapath> = Arc::clone(&datapath) as Arc<dyn Datapath>;
-        let routes = routes(Arc::new(Kept(store)), told, "1.2.3".to_owned(), SystemTime::now());
+        let kept: Arc<dyn Configuration> = Arc::new(Kept(store));
+        let health = Arc::new(Health::new(Arc::clone(&kept), Arc::clone(&told)));
+        let routes = routes(kept, told, health, "1.2.3".to_owned(), SystemTime::now());
         let routes = routes.await.expect("the description of nic.v1 is whole");
         let path = directory.path().join("nic.sock");
         let incoming = UnixListenerStream::new(UnixListener::bind(&path).expect("a socket"));

@@ -2,13 +2,15 @@ use std::time::Duration;
 
 use nic_api::Role;
 use nic_flow::seam::{ActionKind, Refusal};
-use nic_flow::{Action, ActionList, Counters, Field, FlowKey, FlowMask, Match, PortId, Shape};
+use nic_flow::{Action, ActionList, Counters, Field, FlowKey, FlowMask, MacAddr, Match, PortId, Shape};
 use nic_policy::capability::SoftwareReason;
 use nic_policy::{
-    AuditFinding, AuditReport, BridgeId, Capability, CapabilityTable, Discrepancy, DropReason, FlowRuleId,
-    FlowView, ObjectId, Offload, PortStats, Revision, Stage, Step, Trace, TracePacket, TraceReport, Verdict,
+    Alarm, AlarmReason, AuditFinding, AuditReport, BridgeId, Capability, CapabilityTable, Device,
+    Discrepancy, DropReason, FlowRuleId, FlowView, ObjectId, Offload, PortStats, Revision, Stage, Step,
+    Trace, TracePacket, TraceReport, Verdict,
 };
 use nic_proto::v1 as pb;
+use pb::alarm::Severity;
 use pb::capability_service_client::CapabilityServiceClient;
 use pb::flow_service_client::FlowServiceClient;
 use pb::stats_service_client::StatsServiceClient;
@@ -242,6 +244,72 @@ async fn without_the_datapath_its_questions_are_unavailable_and_the_status_says_
     let devices: Vec<_> =
         status.devices.iter().map(|d| (d.device.as_str(), d.present, d.port.as_str())).collect();
     assert_eq!(devices, [("p0", false, "ports/pf0"), ("pf0vf0", false, "ports/vm1")]);
+}
+
+#[tokio::test]
+async fn alarms_of_both_processes_stand_together_with_names_of_resources() {
+    let lab = Lab::with_ports().await;
+    let status = async || {
+        let answer = StatusServiceClient::new(lab.channel.clone()).get_status(pb::GetStatusRequest {}).await;
+        answer.expect("answers").into_inner()
+    };
+    let told = |status: &pb::SystemStatus| -> Vec<(String, String)> {
+        status.alarms.iter().map(|alarm| (alarm.reason.clone(), alarm.object.clone())).collect()
+    };
+    let of = |reason: &str, object: &str| (reason.to_owned(), object.to_owned());
+
+    lab.datapath.view.lock().expect("not poisoned").error = Some("no such socket".to_owned());
+    let away = status().await;
+    assert_eq!((told(&away), away.healthy), (vec![of("datapath.away", "")], false));
+    assert_eq!(
+        (away.alarms[0].severity(), away.alarms[0].text.as_str()),
+        (Severity::Critical, "no such socket")
+    );
+    assert_eq!(status().await.alarms, away.alarms, "it is as old as before");
+
+    // A datapath that says itself which devices are absent, and one that is not in step yet.
+    let alarm = |reason, port: Option<&str>| Alarm {
+        reason,
+        port: port.map(device),
+        since: Duration::from_secs(1_700_000_000),
+        text: "as told".to_owned(),
+    };
+    connect(&lab);
+    {
+        let mut view = lab.datapath.view.lock().expect("not poisoned");
+        view.error = None;
+        view.devices.clear();
+        view.alarms = vec![
+            alarm(AlarmReason::DeviceAbsent, Some("pf0vf0")),
+            alarm(AlarmReason::RulesLost, None),
+            alarm(AlarmReason::DeviceAbsent, Some("pf0vf9")),
+            alarm(AlarmReason::PolicyFromDisk, None),
+        ];
+    }
+    let absent = status().await;
+    let expected = [
+        of("rules.lost", ""),
+        of("device.absent", "ports/vm1"),
+        of("device.absent", "pf0vf9"),
+        of("port.absent", "ports/pf0"),
+        of("policy.from_disk", ""),
+    ];
+    assert_eq!((told(&absent).as_slice(), absent.healthy), (expected.as_slice(), false));
+    assert_eq!(absent.alarms[0].since.as_ref().map(|since| since.seconds), Some(1_700_000_000));
+
+    // Information leaves the card healthy; a refused policy is no loss of the datapath.
+    lab.datapath.view.lock().expect("not poisoned").alarms = vec![alarm(AlarmReason::PolicyFromDisk, None)];
+    let devices =
+        ["p0", "pf0vf0"].map(|name| Device { port: device(name), link_up: true, mtu: 0, mac: MacAddr::ZERO });
+    lab.datapath.view.lock().expect("not poisoned").devices = devices.to_vec();
+    let well = status().await;
+    assert_eq!((told(&well), well.healthy), (vec![of("policy.from_disk", "")], true));
+    {
+        let mut view = lab.datapath.view.lock().expect("not poisoned");
+        (view.connected, view.refused) = (false, Some("object 7".to_owned()));
+        view.alarms.clear();
+    }
+    assert_eq!(told(&status().await), [of("datapath.refused", "")]);
 }
 
 #[tokio::test]

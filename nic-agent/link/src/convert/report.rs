@@ -16,7 +16,7 @@ use super::flow::{actions_to, key_to, match_to, read_actions, read_match};
 use super::learned::nanos;
 use super::{Bad, ObjectError, Problem, key_from, mac, object_ref_from, object_ref_to, port};
 
-fn named<T>(field: &'static str, name: &str, find: fn(&str) -> Option<T>) -> Result<T, Bad> {
+pub(super) fn named<T>(field: &'static str, name: &str, find: fn(&str) -> Option<T>) -> Result<T, Bad> {
     find(name).ok_or_else(|| Bad::new(field, Problem::Unknown(name.to_owned())))
 }
 
@@ -223,8 +223,9 @@ fn verdict_to(verdict: Verdict) -> pb::Verdict {
 
 fn verdict_from(verdict: pb::Verdict, drop_reason: &str) -> Result<Verdict, Bad> {
     match (verdict, drop_from(drop_reason)?) {
-        (pb::Verdict::Unspecified | pb::Verdict::Drop, Some(reason)) => Ok(Verdict::Drop(reason)),
-        (pb::Verdict::Unspecified | pb::Verdict::Pass, None) => Ok(Verdict::Pass),
+        (pb::Verdict::Unspecified, _) => Err(Bad::new("verdict", Problem::Missing)),
+        (pb::Verdict::Drop, Some(reason)) => Ok(Verdict::Drop(reason)),
+        (pb::Verdict::Pass, None) => Ok(Verdict::Pass),
         (pb::Verdict::Local, None) => Ok(Verdict::Local),
         (pb::Verdict::Wait, None) => Ok(Verdict::Wait),
         (pb::Verdict::Drop, None) => Err(Bad::new("drop_reason", Problem::Missing)),

@@ -27,7 +27,11 @@ fn with_the_rule_table_full_flows_run_in_software_and_say_why() -> Outcome {
     let stats = lab.settled_stats()?;
     assert!(stats.rules().2 > 0, "refused: {:#}", stats.0);
     assert_eq!(stats.all_drops(), 0, "{:#}", stats.0);
-    Ok(())
+    lab.until("the alarm", std::time::Duration::from_secs(10), |lab| {
+        let status = lab.json(&["status"])?;
+        let stands = status["alarms"][0]["reason"] == "rules.refused" && status["healthy"] != true;
+        Ok(if stands { Ok(()) } else { Err(format!("{status:#}")) })
+    })
 }
 
 #[test]

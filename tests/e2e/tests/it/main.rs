@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alarms;
 mod bench;
 mod change;
 mod faults;

@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use nic_policy::DropReason;
+use nic_policy::{AlarmReason, DropReason};
 
 use crate::workspace::{files, none, root};
 
 /// The operator's page of drop reasons.
 const DROPS: &str = "docs/ops/drops.md";
+
+/// The operator's page of alarms.
+const ALARMS: &str = "docs/ops/alarms.md";
 
 /// Targets of a Markdown text's links, `[text](target)`.
 fn links(text: &str) -> impl Iterator<Item = &str> {
@@ -71,6 +74,25 @@ fn every_drop_reason_stands_on_the_operators_page() {
     let named = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let stale: Vec<String> = named.filter(|name| !known(name)).map(str::to_owned).collect();
     none(&stale, &format!("reasons in {DROPS} that there are not"));
+}
+
+#[test]
+fn every_alarm_has_its_section_on_the_operators_page() {
+    let page = fs::read_to_string(root().join(ALARMS)).expect(ALARMS);
+    let mut sections = page.split("\n## ").skip(1).map(|section| {
+        let (name, text) = section.split_once('\n').unwrap_or((section, ""));
+        (name.trim(), text)
+    });
+    for reason in AlarmReason::ALL {
+        let (name, text) = sections.next().unwrap_or_default();
+        assert_eq!(name, reason.name(), "sections are in the order of the registry");
+        let opening = format!("*{}*: {}", reason.severity(), reason.describe());
+        assert_eq!(text.trim_start().lines().next(), Some(opening.as_str()), "{ALARMS}: {name}");
+        for part in ["* **It means:** ", "* **Look at:** ", "* **Do:** "] {
+            assert!(text.lines().any(|line| line.starts_with(part)), "{ALARMS}: {name} lacks {part}");
+        }
+    }
+    assert_eq!(sections.next(), None, "an alarm in {ALARMS} that there is not");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nic_policy::{
-    Attachment, AuditCount, AuditFinding, AuditReport, Bridge, BridgeId, Discrepancy, FdbView, NeighborState,
+    Alarm, AlarmReason, AuditCount, AuditFinding, AuditReport, BridgeId, Discrepancy, FdbView, NeighborState,
     NeighborView, Network, RuleStats, VtepId,
 };
 
@@ -181,6 +181,12 @@ fn any_audit() -> impl Strategy<Value = AuditReport> {
     )
 }
 
+fn any_alarm() -> impl Strategy<Value = Alarm> {
+    let reason = proptest::sample::select(AlarmReason::ALL);
+    (reason, proptest::option::of(any_port()), any_duration(), any::<String>())
+        .prop_map(|(reason, port, since, text)| Alarm { reason, port, since, text })
+}
+
 fn any_fdb() -> impl Strategy<Value = FdbView> {
     (any::<u64>(), any_mac(), bridging::any_place(), proptest::option::of(any_duration()))
         .prop_map(|(bridge, mac, place, idle)| FdbView { bridge: BridgeId(bridge), mac, place, idle })
@@ -210,18 +216,18 @@ fn any_table() -> impl Strategy<Value = CapabilityTable> {
 proptest! {
     #[test]
     fn a_flow_arrives_as_it_was(flow in any_flow()) {
-        prop_assert_eq!(flow_from(&Schema::NEWEST.flow(flow_to(&flow))), Ok(flow));
+        prop_assert_eq!(flow_from(&flow_to(&flow)), Ok(flow));
     }
 
     #[test]
     fn a_trace_arrives_as_it_was(report in any_trace()) {
-        let told = trace_from(&Schema::NEWEST.trace(trace_to(&report)));
+        let told = trace_from(&trace_to(&report));
         prop_assert_eq!(told, Ok(report));
     }
 
     #[test]
     fn counters_arrive_as_they_were(stats in any_stats()) {
-        prop_assert_eq!(stats_from(&Schema::NEWEST.stats(stats_to(&stats))), Ok(stats));
+        prop_assert_eq!(stats_from(&stats_to(&stats)), Ok(stats));
     }
 
     #[test]
@@ -237,153 +243,29 @@ proptest! {
 
     #[test]
     fn a_capability_table_arrives_as_it_was(table in any_table()) {
-        prop_assert_eq!(capabilities_from(&Schema::NEWEST.capabilities(capabilities_to(&table))), Ok(table));
+        prop_assert_eq!(capabilities_from(&capabilities_to(&table)), Ok(table));
     }
 
     #[test]
-    fn an_agent_of_version_1_reads_no_name_that_it_does_not_know(
-        report in any_trace(),
-        flow in any_flow(),
-        stats in any_stats(),
-        table in any_table(),
-    ) {
-        let first = Schema(1);
-        let trace = first.trace(trace_to(&report));
-        for part in trace.read.iter().chain(&trace.megaflow).chain(trace.steps.iter().flat_map(|step| &step.read)) {
-            prop_assert!(FIELDS.contains(&part.field.as_str()), "{}", part.field);
-        }
-        prop_assert!(trace.key.iter().all(|part| FIELDS.contains(&part.field.as_str())));
-        prop_assert!(trace.steps.iter().all(|step| STAGES.contains(&step.stage.as_str())));
-        prop_assert!(SHAPES.contains(&trace.shape.as_str()));
-        let told = trace_from(&trace);
-        prop_assert!(told.is_ok(), "{told:?}");
-        let flow = first.flow(flow_to(&flow));
-        prop_assert!(flow.r#match.iter().all(|part| FIELDS.contains(&part.field.as_str())));
-        prop_assert!(SHAPES.contains(&flow.shape.as_str()));
-        let stats = first.stats(stats_to(&stats));
-        prop_assert!(stats.stages.iter().all(|stage| STAGES.contains(&stage.stage.as_str())));
-        let table = first.capabilities(capabilities_to(&table));
-        prop_assert!(table.rows.iter().all(|row| SHAPES.contains(&row.shape.as_str())));
-        prop_assert!(table.rows.iter().all(|row| ACTIONS.contains(&row.action.as_str())));
+    fn an_alarm_arrives_as_it_was(alarm in any_alarm()) {
+        prop_assert_eq!(alarm_from(&alarm_to(&alarm)), Ok(alarm));
     }
 }
 
-/// The names of version 1, as it was released: never to be changed.
-const STAGES: &[&str] = &["ingress", "flow_rules", "egress"];
-const FIELDS: &[&str] = &[
-    "in_port",
-    "eth_src",
-    "eth_dst",
-    "vlan_count",
-    "vlan_tpid",
-    "vlan_tci",
-    "inner_vlan_tpid",
-    "inner_vlan_tci",
-    "eth_type",
-    "l3",
-    "ip_src",
-    "ip_dst",
-    "ip_proto",
-    "ip_tos",
-    "ip_ttl",
-    "ip_frag",
-    "l4",
-    "l4_src",
-    "l4_dst",
-    "tcp_flags",
-    "arp_sha",
-    "arp_tha",
-];
-const SHAPES: &[&str] = &[
-    "port",
-    "l2-destination",
-    "l2-pair",
-    "l3-destination-64",
-    "l3-source-64",
-    "l3-destination-16",
-    "l3-source-16",
-    "l3-destination-24",
-    "l3-source-24",
-    "l3-pair",
-    "l3-protocol",
-    "5-tuple",
-    "full-key",
-];
-const ACTIONS: &[&str] = &[
-    "output",
-    "push_vlan",
-    "pop_vlan",
-    "set_vlan_vid",
-    "set_vlan_pcp",
-    "set_eth_src",
-    "set_eth_dst",
-    "set_ip_src",
-    "set_ip_dst",
-    "set_ip_dscp",
-    "set_ip_ttl",
-    "dec_ip_ttl",
-    "set_l4_src",
-    "set_l4_dst",
-];
-
 #[test]
-fn a_datapath_of_version_1_is_told_only_what_it_knows() {
-    let first = Schema(1);
-    let port = Port {
-        id: PortId::from_bits(1),
-        enabled: true,
-        source_macs: None,
-        bridges: Attachment::default(),
-        learning: true,
-        mac_limit: 8,
-        flood_budget: 8,
-    };
-    let attached = Attachment { access: Some(BridgeId(7)), trunk: Vec::new() };
-    let rule = |matches, action| {
-        let actions = [action].into_iter().collect();
-        Change::Put(Object::FlowRule(FlowRule { id: FlowRuleId(1), priority: 1, matches, actions }))
-    };
-    let vni = Match::ANY.is(Field::Vni, 16);
-    let bridge =
-        Bridge { id: BridgeId(7), overlay: None, flood_unknown: true, ageing_time: 300, suppression: false };
-    for (change, said) in [
-        (Change::Put(Object::Port(port.clone())), true),
-        (Change::Put(Object::Port(Port { bridges: attached, ..port })), false),
-        (rule(Match::ANY, Action::DecIpTtl), true),
-        (rule(Match::ANY, Action::SetIpEcn(1)), false),
-        (rule(vni, Action::DecIpTtl), false),
-        (Change::Put(Object::Bridge(bridge)), false),
-    ] {
-        assert_eq!(first.can_say(&change), said, "{change:?}");
-        assert!(Schema::NEWEST.can_say(&change));
-    }
-    let gone = ObjectId::Bridge(BridgeId(7));
-    assert!(first.can_say(&Change::Remove(gone)) && !first.may_have(gone) && Schema::NEWEST.may_have(gone));
-    assert!(first.may_have(ObjectId::FlowRule(FlowRuleId(1))));
+fn an_alarm_of_an_unknown_reason_is_refused() {
+    let unknown = pb::Alarm { reason: "moon.full".to_owned(), ..pb::Alarm::default() };
+    let error = alarm_from(&unknown).unwrap_err();
+    assert_eq!((error.field, error.problem), ("reason", Problem::Unknown("moon.full".to_owned())));
+    let far = pb::Alarm { reason: "device.absent".to_owned(), port: Some(1 << 16), ..pb::Alarm::default() };
+    assert_eq!(alarm_from(&far).unwrap_err().problem, Problem::Range);
 }
 
 #[test]
-fn what_a_datapath_of_version_1_says_of_a_packet_is_understood() {
-    let drop = pb::TraceResponse {
-        drop_reason: "port.disabled".to_owned(),
-        steps: vec![
-            pb::TraceStep { stage: "ingress".to_owned(), ..pb::TraceStep::default() },
-            pb::TraceStep {
-                stage: "egress".to_owned(),
-                drop_reason: "port.disabled".to_owned(),
-                ..pb::TraceStep::default()
-            },
-        ],
-        shape: "port".to_owned(),
-        offload: Some(pb::Offload { state: pb::offload::State::Pending.into(), ..pb::Offload::default() }),
-        ..pb::TraceResponse::default()
-    };
-    let trace = trace_from(&drop).unwrap().trace;
-    assert_eq!(trace.verdict, Verdict::Drop(DropReason::PortDisabled));
-    let verdicts: Vec<_> = trace.steps.iter().map(|step| step.verdict).collect();
-    assert_eq!(verdicts, [Verdict::Pass, Verdict::Drop(DropReason::PortDisabled)]);
-    let pass = pb::TraceResponse { drop_reason: String::new(), ..drop };
-    assert_eq!(trace_from(&pass).unwrap().trace.verdict, Verdict::Pass);
+fn only_an_agent_that_knows_alarms_is_told_of_them() {
+    let alarms = pb::event::Kind::Alarms(pb::Alarms::default());
+    assert!(Schema(3).knows(&alarms) && !Schema(2).knows(&alarms));
+    assert!(Schema(2).knows(&pb::event::Kind::Applied(pb::Applied::default())));
 }
 
 #[test]
@@ -399,6 +281,7 @@ fn a_verdict_that_contradicts_its_reason_is_refused() {
         trace_from(&response).unwrap_err().problem
     };
     assert_eq!(with(pb::Verdict::Drop, ""), Problem::Missing);
+    assert_eq!(with(pb::Verdict::Unspecified, ""), Problem::Missing);
     assert_eq!(with(pb::Verdict::Local, "port.disabled"), Problem::Misplaced("port.disabled"));
     assert_eq!(with(pb::Verdict::Pass, "no.reason"), Problem::Unknown("no.reason".to_owned()));
 }

@@ -1,5 +1,9 @@
 //! Both ends over a real unix socket: sync, deltas, fencing, adoption, loss of either end.
 
+mod recorded;
+mod tape;
+mod world;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +15,7 @@ use nic_link::server::{Backend, InForce, service};
 use nic_link::{Rejection, Uuid, new_uuid};
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    AuditCount, AuditReport, BridgeId, CapabilityTable, Change, Delta, Device, Discrepancy, FdbView,
+    Alarm, AuditCount, AuditReport, BridgeId, CapabilityTable, Change, Delta, Device, Discrepancy, FdbView,
     FlowRule, FlowRuleId, FlowView, NeighborState, NeighborView, Network, Object, Place, Revision, Stats,
     VtepId,
 };
@@ -29,17 +33,46 @@ struct Memory {
     applied: watch::Sender<Revision>,
     devices: watch::Sender<Vec<Device>>,
     confirmed: AtomicBool,
+    alarms: watch::Sender<Vec<Alarm>>,
+    attended: watch::Sender<bool>,
+    refuses: watch::Sender<bool>,
+    capabilities: CapabilityTable,
+    flows: Vec<FlowView>,
+    stats: Stats,
 }
 
 impl Memory {
     fn new() -> Arc<Memory> {
-        Arc::new(Memory {
+        Arc::new(Memory::bare())
+    }
+
+    fn bare() -> Memory {
+        Memory {
             instance: new_uuid(),
             deltas: Mutex::default(),
             in_force: watch::Sender::new(InForce::default()),
             applied: watch::Sender::new(Revision(0)),
             devices: watch::Sender::new(Vec::new()),
             confirmed: AtomicBool::new(false),
+            alarms: watch::Sender::new(Vec::new()),
+            attended: watch::Sender::new(false),
+            refuses: watch::Sender::new(false),
+            capabilities: CapabilityTable { driver: "memory".to_owned(), ..CapabilityTable::default() },
+            flows: Vec::new(),
+            stats: Stats { flows: 3, ..Stats::default() },
+        }
+    }
+
+    /// With something to tell of everything.
+    fn of_world() -> Arc<Memory> {
+        Arc::new(Memory {
+            instance: world::INSTANCE,
+            devices: watch::Sender::new(world::devices()),
+            alarms: watch::Sender::new(world::alarms()),
+            capabilities: world::capabilities(),
+            flows: world::flows(),
+            stats: world::stats(),
+            ..Memory::bare()
         })
     }
 
@@ -91,7 +124,7 @@ impl Backend for Memory {
     }
 
     fn capabilities(&self) -> CapabilityTable {
-        CapabilityTable { driver: "memory".to_owned(), ..CapabilityTable::default() }
+        self.capabilities.clone()
     }
 
     fn in_force(&self) -> InForce {
@@ -102,8 +135,23 @@ impl Backend for Memory {
         self.applied.subscribe()
     }
 
+    fn alarms(&self) -> watch::Receiver<Vec<Alarm>> {
+        self.alarms.subscribe()
+    }
+
+    fn attended(&self, by_agent: bool) {
+        self.attended.send_replace(by_agent);
+    }
+
     async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection> {
+        if *self.refuses.borrow() {
+            return Err(Rejection::Apply("the test says so".to_owned()));
+        }
         let (changed, revision) = (delta.changes.len() as u64, delta.revision);
+        if delta == world::changes() {
+            self.devices.send_replace(world::later_devices());
+            self.alarms.send_replace(Vec::new());
+        }
         self.deltas.lock().unwrap().push((store, delta));
         self.in_force.send_replace(InForce { store: Some(store), revision });
         self.applied.send_replace(revision);
@@ -115,11 +163,13 @@ impl Backend for Memory {
     }
 
     async fn trace(&self, _: TracePacket) -> Result<TraceReport, Rejection> {
-        Err(Rejection::ShuttingDown)
+        Ok(world::report())
     }
 
-    async fn flows(&self, _: Option<PortId>) -> Result<Vec<FlowView>, Rejection> {
-        Ok(Vec::new())
+    async fn flows(&self, in_port: Option<PortId>) -> Result<Vec<FlowView>, Rejection> {
+        let mut flows = self.flows.clone();
+        flows.retain(|flow| in_port.is_none_or(|port| flow.matches.key().in_port() == port));
+        Ok(flows)
     }
 
     async fn flush(&self, _: Option<PortId>) -> Result<u64, Rejection> {
@@ -148,7 +198,7 @@ impl Backend for Memory {
     }
 
     async fn stats(&self) -> Result<Stats, Rejection> {
-        Ok(Stats { flows: 3, ..Stats::default() })
+        Ok(self.stats.clone())
     }
 }
 
@@ -199,13 +249,29 @@ impl Drop for Process {
 }
 
 fn serve(backend: &Arc<Memory>, socket: &Path) -> Process {
+    serve_with(service(Arc::clone(backend)), socket)
+}
+
+fn serve_with<S>(service: S, socket: &Path) -> Process
+where
+    S: tower::Service<
+            tonic::codegen::http::Request<tonic::body::Body>,
+            Response = tonic::codegen::http::Response<tonic::body::Body>,
+            Error = std::convert::Infallible,
+        > + tonic::server::NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
     let _ = std::fs::remove_file(socket);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = {
         let _inside = runtime.enter();
         UnixListener::bind(socket).unwrap()
     };
-    let server = tonic::transport::Server::builder().add_service(service(Arc::clone(backend)));
+    let server = tonic::transport::Server::builder().add_service(service);
     runtime.spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
     Process(Some(runtime))
 }
@@ -311,28 +377,75 @@ async fn a_datapath_that_cannot_audit_is_too_old() {
 }
 
 #[tokio::test]
-async fn an_agent_of_the_version_before_is_told_in_its_words() {
-    use nic_proto::datapath::v1 as pb;
+async fn alarms_are_told_as_long_as_they_stand_and_the_datapath_is_there() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    datapath.alarms.send_replace(world::alarms());
+    let server = serve(&datapath, &socket);
+    let agent = agent(&socket, new_uuid(), 1, false);
+    let state = until(&agent.client, |state| !state.alarms.is_empty()).await;
+    assert_eq!(state.alarms, world::alarms());
+    datapath.alarms.send_replace(world::alarms()[1..].to_vec());
+    until(&agent.client, |state| state.alarms == world::alarms()[1..]).await;
+    datapath.alarms.send_replace(Vec::new());
+    until(&agent.client, |state| state.alarms.is_empty()).await;
+    datapath.alarms.send_replace(world::alarms());
+    until(&agent.client, |state| state.alarms == world::alarms()).await;
+    drop(server);
+    let state = until(&agent.client, |state| state.connection != Connection::Up).await;
+    assert_eq!(state.alarms, [], "what nobody knows is not told");
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_until_the_policy_is_taken_or_nobody_is_there_to_refuse() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    datapath.refuses.send_replace(true);
+    let server = serve(&datapath, &socket);
+    let agent = agent(&socket, new_uuid(), 1, false);
+    let mut state = agent.client.state();
+    until(&agent.client, |state| state.refused.is_some()).await;
+    // It is tried again on a new connection each time, and stays refused from one to the next.
+    for _ in 0..6 {
+        tokio::time::timeout(Duration::from_secs(20), state.changed()).await.expect("it goes on").unwrap();
+        assert!(
+            state.borrow_and_update().refused.as_ref().is_some_and(|why| why.contains("the test says so"))
+        );
+    }
+    datapath.refuses.send_replace(false);
+    let taken = until(&agent.client, applied(1)).await;
+    assert_eq!((taken.refused, taken.connection), (None, Connection::Up));
+    datapath.refuses.send_replace(true);
+    agent.source.newest.send_replace(Revision(2));
+    until(&agent.client, |state| state.refused.is_some()).await;
+    drop(server);
+    until(&agent.client, |state| state.refused.is_none() && state.connection != Connection::Up).await;
+}
+
+#[tokio::test]
+async fn the_datapath_knows_whether_an_agent_listens() {
     let (_folder, socket) = socket();
     let datapath = Memory::new();
     let _server = serve(&datapath, &socket);
-    let mut raw = raw(&socket).await;
-    let mut hello = pb::HandshakeRequest {
-        store_uuid: new_uuid().as_bytes().to_vec(),
-        schema_versions: vec![1],
-        ..pb::HandshakeRequest::default()
+    let mut attended = datapath.attended.subscribe();
+    let mut becomes = async |by_agent: bool| {
+        let told = attended.wait_for(|now| *now == by_agent);
+        tokio::time::timeout(Duration::from_secs(20), told).await.expect("it is told in time").unwrap();
     };
-    let stages = |stats: &pb::GetStatsResponse| -> Vec<String> {
-        stats.stages.iter().map(|stage| stage.stage.clone()).collect()
-    };
-    assert_eq!(raw.handshake(hello.clone()).await.unwrap().get_ref().schema_version, 1);
-    let stats = raw.get_stats(pb::GetStatsRequest {}).await.unwrap();
-    assert_eq!(stages(stats.get_ref()), ["ingress", "flow_rules", "egress"]);
-    // The next agent is of this version, and is told everything.
-    hello.schema_versions = vec![1, 2];
-    assert_eq!(raw.handshake(hello).await.unwrap().get_ref().schema_version, 2);
-    let stats = raw.get_stats(pb::GetStatsRequest {}).await.unwrap();
-    assert_eq!(stages(stats.get_ref()), ["ingress", "tunnel", "flow_rules", "bridge", "egress"]);
+    let store = new_uuid();
+    let first = agent(&socket, store, 1, false);
+    becomes(true).await;
+    // One that takes over takes its place, and then the first is not missed.
+    let second = agent(&socket, store, 1, false);
+    until(&first.client, |state| state.connection != Connection::Up).await;
+    first.task.abort();
+    until(&second.client, applied(1)).await;
+    becomes(true).await;
+    second.task.abort();
+    becomes(false).await;
+    let third = agent(&socket, store, 1, false);
+    until(&third.client, applied(1)).await;
+    becomes(true).await;
 }
 
 #[tokio::test]
@@ -369,15 +482,18 @@ async fn a_policy_that_was_there_before_any_agent_is_confirmed_or_brought_up_to_
 
 /// A client that says whatever it is made to say.
 async fn raw(socket: &Path) -> DatapathClient<tonic::transport::Channel> {
+    DatapathClient::new(channel(socket).await)
+}
+
+async fn channel(socket: &Path) -> tonic::transport::Channel {
     let path = socket.to_owned();
-    let channel = tonic::transport::Endpoint::from_static("http://test")
+    tonic::transport::Endpoint::from_static("http://test")
         .connect_with_connector(tower::service_fn(move |_| {
             let path = path.clone();
             async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
         }))
         .await
-        .unwrap();
-    DatapathClient::new(channel)
+        .unwrap()
 }
 
 #[tokio::test]
@@ -479,7 +595,7 @@ async fn a_sync_without_its_end_changes_nothing() {
     let store = new_uuid();
     let hello = pb::HandshakeRequest {
         store_uuid: store.as_bytes().to_vec(),
-        schema_versions: vec![1],
+        schema_versions: vec![2],
         ..pb::HandshakeRequest::default()
     };
     let lease = raw.handshake(hello.clone()).await.unwrap().get_ref().lease;
