@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use nic_flow::PortId;
 use nic_model::{Change, Rejection, State, Transaction};
 use nic_policy::{
-    BridgeId, CapabilityTable, Device, FdbView, FlowView, NeighborView, Network, Revision, Stats,
+    BridgeId, CallId, CapabilityTable, Device, FdbView, FlowView, NeighborView, Network, Revision, Stats,
     TracePacket, TraceReport,
 };
 use tokio_stream::Stream;
@@ -22,7 +22,8 @@ pub trait Configuration: Send + Sync + 'static {
     /// The state now.
     fn state(&self) -> Arc<State>;
 
-    /// Does a transaction durably, or nothing. With a key, a repeated request gets the first answer.
+    /// Does a transaction durably, or nothing. With a key, a repeated request gets the first answer. The
+    /// call that asks for it is named where the log tells of the revision.
     ///
     /// # Errors
     /// Why not.
@@ -30,6 +31,7 @@ pub trait Configuration: Send + Sync + 'static {
         &self,
         transaction: Transaction,
         key: Option<RequestKey>,
+        call: Option<CallId>,
     ) -> Result<Committed, CommitError>;
 
     /// All changes from a revision on; with `None` from now on.

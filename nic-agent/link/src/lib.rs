@@ -12,11 +12,14 @@
 
 #![forbid(unsafe_code)]
 
+mod applied;
+mod calls;
 pub mod client;
 pub mod convert;
 mod error;
 pub mod server;
 
+pub use calls::Calls;
 pub use error::{LinkError, Rejection};
 pub use uuid::Uuid;
 

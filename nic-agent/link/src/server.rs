@@ -3,8 +3,8 @@
 //! The service fences writers and reads every Sync whole before it asks the [`Backend`] to publish
 //! it, so half a stream, an unknown field or a stale writer changes nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -22,6 +22,8 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use crate::SCHEMA_VERSIONS;
+use crate::applied::{Applied, Publication};
+use crate::calls::Calls;
 use crate::convert::{
     Schema, capabilities_to, change_from, device_to, fdb_to, flow_to, key_from, neighbor_to, stats_to,
     trace_to,
@@ -90,7 +92,12 @@ pub trait Backend: Send + Sync + 'static {
 
 /// The gRPC service over a backend.
 pub fn service<B: Backend>(backend: Arc<B>) -> DatapathServer<impl Datapath> {
-    DatapathServer::new(Service { backend, lease: watch::Sender::new(None), syncs: AtomicU64::new(0) })
+    DatapathServer::new(Service {
+        backend,
+        lease: watch::Sender::new(None),
+        syncs: AtomicU64::new(0),
+        applied: OnceLock::new(),
+    })
 }
 
 struct Service<B> {
@@ -99,6 +106,8 @@ struct Service<B> {
     lease: watch::Sender<Option<Writer>>,
     /// Numbers the Syncs, for the log.
     syncs: AtomicU64,
+    /// Says in the log when they are applied; from the first one on.
+    applied: OnceLock<Applied>,
 }
 
 /// The writer that holds the lease.
@@ -264,6 +273,7 @@ impl<B: Backend> Datapath for Service<B> {
         &self,
         request: Request<Streaming<pb::SyncRequest>>,
     ) -> Result<Response<pb::SyncResponse>, Status> {
+        let calls = Calls::read(request.metadata());
         let (header, delta) = read_sync(request.into_inner()).await?;
         let store = store_uuid(&header.store_uuid)?;
         let writer = self.writer(header.lease)?;
@@ -279,9 +289,12 @@ impl<B: Backend> Datapath for Service<B> {
             Some(pb::sync_header::Base::Full(_)) => {}
         }
         let (revision, changes, full) = (delta.revision.0, delta.changes.len(), delta.replace_all);
+        let before = *self.backend.applied().borrow();
         let changed = self.backend.publish(store, delta).await?;
         let number = self.syncs.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(number, revision, full, changes, changed, "policy in force");
+        tracing::info!(number, revision, full, changes, changed, calls = calls.shown(), "policy in force");
+        let applied = self.applied.get_or_init(|| Applied::new(self.backend.applied(), log_applied));
+        applied.published(Publication { revision: Revision(revision), calls, before });
         Ok(Response::new(pb::SyncResponse { revision, changed }))
     }
 
@@ -394,6 +407,11 @@ impl<B: Backend> Datapath for Service<B> {
         let stats = self.backend.stats().await?;
         Ok(Response::new(self.schema().stats(stats_to(&stats))))
     }
+}
+
+fn log_applied(publication: Publication) {
+    let Publication { revision, calls, .. } = publication;
+    tracing::info!(revision = revision.0, calls = calls.shown(), "policy applied");
 }
 
 fn in_port(bits: Option<u32>) -> Result<Option<PortId>, Status> {

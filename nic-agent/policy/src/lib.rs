@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+pub mod call;
 pub mod capability;
 pub mod delta;
 pub mod drop;
@@ -22,6 +23,7 @@ pub mod object;
 pub mod stats;
 pub mod trace;
 
+pub use call::{CallId, NotACallId};
 pub use capability::{Capability, CapabilityTable, Device, Offload, SoftwareReason};
 pub use delta::{Change, Delta, Revision};
 pub use drop::DropReason;

@@ -10,6 +10,7 @@ mod change;
 mod faults;
 mod figures;
 mod malformed;
+mod metrics;
 mod overlay;
 mod refusal;
 mod survival;
