@@ -401,7 +401,7 @@ pub(crate) fn overlay() -> Vec<resource::Kind> {
 /// The gRPC code, the reason, and the fields at fault with their reasons.
 pub(crate) fn failure<T: std::fmt::Debug>(
     result: Result<T, Status>,
-) -> (tonic::Code, String, Vec<(String, String)>) {
+) -> (Code, String, Vec<(String, String)>) {
     let status = result.expect_err("the call fails");
     let details = status.get_error_details();
     let info = details.error_info().expect("an ErrorInfo");
