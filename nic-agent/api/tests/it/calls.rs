@@ -100,7 +100,7 @@ async fn a_repeated_mutation_is_another_call_of_the_same_request() {
 #[tokio::test]
 async fn every_error_names_its_call_and_keeps_what_else_it_says() {
     let lab = Lab::new().await;
-    let missing = pb::GetPortRequest { name: "ports/none".to_owned() };
+    let missing = pb::GetPortRequest { name: "ports/missing".to_owned() };
     let status = lab.ports().get_port(called("q-1", missing)).await.expect_err("there is none");
     assert_eq!((status.code(), told_by(&status).as_str()), (Code::NotFound, "q-1"));
     let details = status.get_error_details();

@@ -134,7 +134,7 @@ fn one_search_over_both_logs_follows_a_change() -> Outcome {
     // The change before came from another call.
     assert!(datapath.lines().any(|line| line.contains("policy applied") && !line.contains("ticket-4711")));
     // An error has the id as well.
-    let answer = lab.nicctl(&["get", "ports/none", "--request-id", "ticket-4712"])?;
+    let answer = lab.nicctl(&["get", "ports/missing", "--request-id", "ticket-4712"])?;
     assert!(answer.code == 5 && answer.err.ends_with("\n  request id: ticket-4712\n"), "{answer:?}");
     Ok(())
 }
