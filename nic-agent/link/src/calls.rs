@@ -31,15 +31,21 @@ impl Calls {
         (!self.newest.is_empty()).then(|| tracing::field::display(self))
     }
 
+    /// The same with no more names than are told.
+    pub(crate) fn bounded(mut self) -> Calls {
+        self.left_out = self.left_out.saturating_add(self.newest.len().saturating_sub(Calls::MAX));
+        self.newest.truncate(Calls::MAX);
+        self
+    }
+
     pub(crate) fn write(&self, metadata: &mut MetadataMap) {
-        for call in self.newest.iter().take(Calls::MAX) {
+        for call in &self.newest {
             if let Ok(value) = MetadataValue::try_from(call.as_str()) {
                 metadata.append(REQUEST_ID, value);
             }
         }
-        let left_out = self.left_out + self.newest.len().saturating_sub(Calls::MAX);
-        if left_out > 0 {
-            metadata.insert(LEFT_OUT, MetadataValue::from(left_out));
+        if self.left_out > 0 {
+            metadata.insert(LEFT_OUT, MetadataValue::from(self.left_out));
         }
     }
 
@@ -83,7 +89,7 @@ mod tests {
     fn calls_arrive_as_they_were_told_and_never_more_than_a_few() {
         for count in [0, 1, Calls::MAX, Calls::MAX + 5] {
             let mut metadata = MetadataMap::new();
-            calls(count).write(&mut metadata);
+            calls(count).bounded().write(&mut metadata);
             let read = Calls::read(&metadata);
             assert_eq!(read.newest, calls(count.min(Calls::MAX)).newest);
             assert_eq!(read.left_out, count.saturating_sub(Calls::MAX));

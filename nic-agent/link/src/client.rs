@@ -389,7 +389,7 @@ impl<S: PolicySource> Session<S> {
             return Err(LinkError::TooOld(format!("{:?} of schema version 2", change.id())));
         }
         let revision = delta.revision.0;
-        let calls = self.source.calls(from.unwrap_or_default(), delta.revision);
+        let calls = self.source.calls(from.unwrap_or_default(), delta.revision).bounded();
         let heard = |change: &&Change| matches!(change, Change::Put(_)) || schema.may_have(change.id());
         let header = Message::Header(pb::SyncHeader {
             lease: self.lease.load(Ordering::Relaxed),
