@@ -120,7 +120,7 @@ impl Page {
         for device in &self.agent.datapath.devices {
             family.encode_family(&self.labels(device.port))?.encode_gauge(&u64::from(device.link_up))?;
         }
-        let counts: [(&Metric, fn(&PortStats) -> u64); 9] = [
+        let counts: [(&Metric, Count); 9] = [
             (&metric::PORT_HARDWARE_PACKETS, |port| port.hardware.packets),
             (&metric::PORT_HARDWARE_BYTES, |port| port.hardware.bytes),
             (&metric::PORT_DROPS, |port| port.drops.iter().sum()),
@@ -160,6 +160,9 @@ impl Page {
         [("device", port.to_string()), ("port", name)]
     }
 }
+
+/// A counter of a port.
+type Count = fn(&PortStats) -> u64;
 
 /// What is counted for the card as a whole.
 fn totals(page: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+type Labels = Vec<(String, String)>;
+
 /// A family as it was read.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Family {
@@ -156,7 +158,7 @@ fn check(family: &Family) -> Result<(), String> {
 
 /// Buckets grow, the last one is infinite and holds all that were counted.
 fn histogram(family: &Family) -> Result<(), String> {
-    let mut series: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut series: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
     for bucket in family.samples.iter().filter(|sample| sample.name.ends_with("_bucket")) {
         let mut labels = bucket.labels.clone();
         let bound = labels.remove("le").ok_or("a bucket without a bound")?;
