@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::client::RequestId;
+
 /// Configures and inspects a SmartNIC through nic.v1.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES)]
@@ -24,6 +26,12 @@ pub struct Arguments {
     /// Tables for people, JSON or YAML for programs.
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     pub output: Output,
+    /// What this command is called in the card's logs and in errors; made up if not given.
+    #[arg(long, global = true, value_name = "ID")]
+    pub request_id: Option<RequestId>,
+    /// Say on standard error what this command is called in the card's logs.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::client::RequestId;
 use crate::files::{Entry, ReadError};
 use crate::import::ImportError;
 
@@ -56,6 +57,8 @@ pub struct CallFailure {
     reason: String,
     message: String,
     lines: Vec<String>,
+    /// What the call is called in the card's logs.
+    request: String,
 }
 
 impl From<io::Error> for Failure {
@@ -99,7 +102,19 @@ impl Failure {
             }
         }
         let message = status.message().to_owned();
-        Failure::Call(Box::new(CallFailure { code: status.code(), reason, message, lines }))
+        // Empty if the answer does not come from the card.
+        let request = details.request_info().map(|info| info.request_id.clone()).unwrap_or_default();
+        Failure::Call(Box::new(CallFailure { code: status.code(), reason, message, lines, request }))
+    }
+
+    /// The same, of a command whose calls have this id unless the card says another.
+    pub(crate) fn of_request(mut self, id: &RequestId) -> Failure {
+        if let Failure::Call(call) = &mut self
+            && call.request.is_empty()
+        {
+            id.as_str().clone_into(&mut call.request);
+        }
+        self
     }
 
     /// The process's exit code; `nicctl --help` lists them.
@@ -176,7 +191,8 @@ impl fmt::Display for CallFailure {
         let code = code_name(self.code);
         let separator = if self.reason.is_empty() { "" } else { ", " };
         write!(f, "error: {} ({code}{separator}{})", self.message, self.reason)?;
-        self.lines.iter().try_for_each(|line| write!(f, "\n  {line}"))
+        self.lines.iter().try_for_each(|line| write!(f, "\n  {line}"))?;
+        if self.request.is_empty() { Ok(()) } else { write!(f, "\n  request id: {}", self.request) }
     }
 }
 

@@ -27,8 +27,9 @@ mod watch;
 
 use std::io::Write;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Output};
 use clap::CommandFactory;
+pub use client::RequestId;
 use failure::Failure;
 
 /// Carries out one command line and writes its result to `out`.
@@ -36,7 +37,7 @@ use failure::Failure;
 /// # Errors
 /// A [`Failure`], which knows how to be told and with which exit code.
 pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
-    let Arguments { server, timeout, output, command } = arguments;
+    let Arguments { server, timeout, output, request_id, verbose, command } = arguments;
     // Two commands need no card.
     match command {
         Command::Completion { shell } => {
@@ -46,21 +47,34 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failur
         Command::Import(command) if command.print => return import::print(&command, out),
         _ => {}
     }
-    let client = client::Client::connect(&server, timeout).await?;
+    let id = request_id.unwrap_or_else(RequestId::made);
+    if verbose {
+        writeln!(std::io::stderr(), "request id: {}", id.as_str())?;
+    }
+    let client = client::Client::connect(&server, timeout, id.clone()).await?;
+    carry_out(&client, command, output, out).await.map_err(|failure| failure.of_request(&id))
+}
+
+async fn carry_out(
+    client: &client::Client,
+    command: Command,
+    output: Output,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     match command {
-        Command::Apply(command) => apply::run(&client, command, output, out).await,
-        Command::Get { what } => resource::get(&client, &what, output, out).await,
-        Command::Describe { what } => describe::run(&client, &what, output, out).await,
-        Command::Watch(command) => watch::run(&client, command, output, out).await,
-        Command::Import(command) => import::apply(&client, command, output, out).await,
-        Command::Fdb(command) => learned::fdb(&client, command, output, out).await,
-        Command::Neighbors { network } => learned::neighbors(&client, network, output, out).await,
-        Command::Delete(command) => resource::delete(&client, command, output, out).await,
-        Command::Flows(command) => flows::run(&client, command, output, out).await,
-        Command::Trace(command) => trace::run(&client, command, output, out).await,
-        Command::Capabilities { unsupported } => read::capabilities(&client, unsupported, output, out).await,
-        Command::Stats => read::stats(&client, output, out).await,
-        Command::Status => status::run(&client, output, out).await,
+        Command::Apply(command) => apply::run(client, command, output, out).await,
+        Command::Get { what } => resource::get(client, &what, output, out).await,
+        Command::Describe { what } => describe::run(client, &what, output, out).await,
+        Command::Watch(command) => watch::run(client, command, output, out).await,
+        Command::Import(command) => import::apply(client, command, output, out).await,
+        Command::Fdb(command) => learned::fdb(client, command, output, out).await,
+        Command::Neighbors { network } => learned::neighbors(client, network, output, out).await,
+        Command::Delete(command) => resource::delete(client, command, output, out).await,
+        Command::Flows(command) => flows::run(client, command, output, out).await,
+        Command::Trace(command) => trace::run(client, command, output, out).await,
+        Command::Capabilities { unsupported } => read::capabilities(client, unsupported, output, out).await,
+        Command::Stats => read::stats(client, output, out).await,
+        Command::Status => status::run(client, output, out).await,
         Command::Completion { .. } => Ok(()),
     }
 }

@@ -11,7 +11,6 @@ use nic_proto::v1::watch_event::Event;
 use nic_proto::v1::watch_service_client::WatchServiceClient;
 use nic_proto::v1::{WatchEvent, WatchRequest};
 use serde_json::{Value, json};
-use tonic::Request;
 
 use crate::arguments::{Output, Watch};
 use crate::client::Client;
@@ -34,7 +33,7 @@ pub(crate) async fn run(
     };
     // No deadline: a watch has no end.
     let mut service = WatchServiceClient::new(client.channel());
-    let mut stream = service.watch(Request::new(request)).await?.into_inner();
+    let mut stream = service.watch(client.endless(request)).await?.into_inner();
     while let Some(event) = stream.message().await? {
         let is_bookmark = matches!(event.event, Some(Event::Bookmark(_)));
         show(&event, output, out)?;

@@ -12,8 +12,8 @@ use nic_link::LinkError;
 use nic_link::client::{Client, Connection};
 use nic_model::{State, Transaction};
 use nic_policy::{
-    AuditReport, BridgeId, CapabilityTable, FdbView, FlowView, NeighborView, Network, Revision, Stats,
-    TracePacket, TraceReport,
+    AuditReport, BridgeId, CallId, CapabilityTable, FdbView, FlowView, NeighborView, Network, Revision,
+    Stats, TracePacket, TraceReport,
 };
 use nic_store::{Commit, Event, Fingerprint, Request, RequestId, Store, SubmitError};
 use tokio::sync::watch;
@@ -43,17 +43,19 @@ impl Configuration for Configured {
         &self,
         transaction: Transaction,
         key: Option<RequestKey>,
+        call: Option<CallId>,
     ) -> Result<Committed, CommitError> {
         let request = key.map(|key| Request {
             id: RequestId::from_u128(key.id),
             fingerprint: Fingerprint::new().with(&key.content),
         });
-        let committed = self.store.submit(transaction, request).await.map_err(|error| match error {
-            SubmitError::Rejected(rejection) => CommitError::Rejected(rejection),
-            SubmitError::RequestIdReused => CommitError::RequestIdReused,
-            SubmitError::Full => CommitError::Full,
-            other => CommitError::Unavailable(other.to_string()),
-        })?;
+        let committed =
+            self.store.submit_for(call, transaction, request).await.map_err(|error| match error {
+                SubmitError::Rejected(rejection) => CommitError::Rejected(rejection),
+                SubmitError::RequestIdReused => CommitError::RequestIdReused,
+                SubmitError::Full => CommitError::Full,
+                other => CommitError::Unavailable(other.to_string()),
+            })?;
         Ok(Committed { revision: committed.revision, changes: committed.changes })
     }
 

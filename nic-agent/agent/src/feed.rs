@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use nic_compile::{full, incremental};
-use nic_link::Uuid;
 use nic_link::client::PolicySource;
+use nic_link::{Calls, Uuid};
 use nic_policy::{Delta, Revision};
 use nic_store::Store;
 use tokio::sync::watch;
@@ -52,5 +52,10 @@ impl PolicySource for Feed {
 
     fn newest(&self) -> watch::Receiver<Revision> {
         self.newest.subscribe()
+    }
+
+    fn calls(&self, after: Revision, to: Revision) -> Calls {
+        let (newest, left_out) = self.store.calls(after, to, Calls::MAX);
+        Calls { newest, left_out }
     }
 }

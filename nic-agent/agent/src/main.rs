@@ -1,18 +1,19 @@
 //! nic-agent: the control plane on the card.
 //!
 //! It serves nic.v1, keeps the configuration in a store, and keeps nic-datapath at the newest
-//! revision. This crate is wiring; what it wires is in [`bindings`] and [`feed`].
+//! revision. This crate is wiring; what it wires is in [`bindings`], [`feed`] and [`figures`].
 //!
 //! It may be killed at any time: what was acknowledged is on disk, and nic-datapath goes on by its last
 //! policy until the next start.
 //!
-//! **May know:** the API, the store, the compiler, the link. **May not know:** DPDK, flows' insides,
+//! **May know:** the API, the store, the compiler, the link, the page of metrics. **May not know:** DPDK, flows' insides,
 //! hardware.
 
 #![forbid(unsafe_code)]
 
 mod bindings;
 mod feed;
+mod figures;
 mod options;
 
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Parser;
-use nic_api::{Configuration, Datapath, Health, Role, ServeError};
+use nic_api::{Configuration, Datapath, Gate, Health, Role, ServeError};
 use nic_link::client;
 use nic_process::{log, signals, socket};
 use nic_store::Store;
@@ -31,6 +32,7 @@ use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
 use bindings::{Configured, Linked};
 use feed::Feed;
+use figures::{Counted, Figures};
 use options::{Address, Options};
 
 /// The store's file in its folder.
@@ -72,26 +74,33 @@ async fn serve(options: &Options, store: &Arc<Store>) -> Result<(), Box<dyn std:
         version: version.to_owned(),
     };
     let (datapath, keep_in_step) = client::run(link, feed);
+    let (figures, count_restarts) = Figures::new(Arc::clone(store), datapath.clone());
     tokio::spawn(follow);
     tokio::spawn(keep_in_step);
+    tokio::spawn(count_restarts);
     let (stop, stopped) = watch::channel(false);
+    let started = SystemTime::now();
     let configuration: Arc<dyn Configuration> =
         Arc::new(Configured { store: Arc::clone(store), stopped: stopped.clone() });
     let datapath: Arc<dyn Datapath> = Arc::new(Linked(datapath));
     let health = Arc::new(Health::new(Arc::clone(&configuration), Arc::clone(&datapath)));
     tokio::spawn(watch_over(Arc::clone(&health)));
-    let routes =
-        nic_api::routes(configuration, datapath, health, version.to_owned(), SystemTime::now()).await?;
+    let routes = nic_api::routes(configuration, datapath, health, version.to_owned(), started).await?;
+    let calls = Arc::new(figures::calls(nic_api::methods()?));
 
-    let mut doors = JoinSet::new();
-    let mut files = Vec::new();
+    let mut doors = Doors { files: Vec::new(), open: JoinSet::new(), stopped };
     for address in &options.listen {
-        open_door(&mut files, &mut doors, address, routes.clone(), stopped.clone()).await?;
+        // Whoever may open a door is the owner, so far.
+        let gate = Gate::new(Role::Owner).observed_by(Arc::new(Counted(Arc::clone(&calls))));
+        doors.open(address, routes.clone(), gate).await?;
+    }
+    if let Some(address) = &options.metrics_listen {
+        doors.open_metrics(address, Arc::new(figures), calls, started).await?;
     }
     let mut told = signals::Stop::new()?;
     signals::ready();
     tokio::select! {
-        door = doors.join_next() => {
+        door = doors.open.join_next() => {
             door.transpose()?.transpose()?;
             return Err("a door closed by itself".into());
         }
@@ -100,10 +109,10 @@ async fn serve(options: &Options, store: &Arc<Store>) -> Result<(), Box<dyn std:
     signals::stopping();
     tracing::info!("stopping; nic-datapath goes on by its last policy");
     stop.send_replace(true);
-    let closing = async { while doors.join_next().await.is_some() {} };
+    let closing = async { while doors.open.join_next().await.is_some() {} };
     // Streams that never end do not keep the process.
     let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
-    drop(files);
+    drop(doors.files);
     Ok(())
 }
 
@@ -116,31 +125,82 @@ async fn watch_over(health: Arc<Health>) {
     }
 }
 
-/// Serves at one address until told to stop. Whoever may open the door is the owner, so far.
-async fn open_door(
-    files: &mut Vec<socket::SocketFile>,
-    doors: &mut JoinSet<Result<(), ServeError>>,
-    address: &Address,
-    routes: tonic::service::Routes,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let until = async move {
-        // The sender lives until all doors are closed.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    match address {
-        Address::Unix(path) => {
-            let (listener, file) = socket::listen(path, SOCKET_MODE)?;
-            files.push(file);
-            let incoming = UnixListenerStream::new(listener);
-            tracing::info!(socket = %path.display(), "serving nic.v1");
-            doors.spawn(nic_api::serve(routes, Role::Owner, incoming, until));
-        }
-        Address::Loopback(address) => {
-            let incoming = TcpListenerStream::new(TcpListener::bind(address).await?);
-            tracing::info!(%address, "serving nic.v1");
-            doors.spawn(nic_api::serve(routes, Role::Owner, incoming, until));
+/// Everything that is served, until told to stop.
+struct Doors {
+    files: Vec<socket::SocketFile>,
+    open: JoinSet<Result<(), ServeError>>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// A socket that is listened on.
+enum Listener {
+    Unix(UnixListenerStream),
+    Loopback(TcpListenerStream),
+}
+
+impl Doors {
+    fn until(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stopped = self.stopped.clone();
+        async move {
+            // The sender lives until all doors are closed.
+            let _ = stopped.wait_for(|stop| *stop).await;
         }
     }
-    Ok(())
+
+    async fn listen(&mut self, address: &Address) -> Result<Listener, Box<dyn std::error::Error>> {
+        Ok(match address {
+            Address::Unix(path) => {
+                let (listener, file) = socket::listen(path, SOCKET_MODE)?;
+                self.files.push(file);
+                Listener::Unix(UnixListenerStream::new(listener))
+            }
+            Address::Loopback(address) => {
+                Listener::Loopback(TcpListenerStream::new(TcpListener::bind(address).await?))
+            }
+        })
+    }
+
+    /// Serves nic.v1 at one address.
+    async fn open(
+        &mut self,
+        address: &Address,
+        routes: tonic::service::Routes,
+        gate: Gate,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let (listener, until) = (self.listen(address).await?, self.until());
+        tracing::info!(%address, "serving nic.v1");
+        match listener {
+            Listener::Unix(incoming) => {
+                self.open.spawn(nic_api::serve(routes, gate, incoming, until));
+            }
+            Listener::Loopback(incoming) => {
+                self.open.spawn(nic_api::serve(routes, gate, incoming, until));
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves metrics at one address.
+    async fn open_metrics(
+        &mut self,
+        address: &Address,
+        figures: Arc<Figures>,
+        calls: Arc<nic_metrics::Calls>,
+        started: SystemTime,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let (listener, until) = (self.listen(address).await?, self.until());
+        tracing::info!(%address, "serving metrics");
+        self.open.spawn(async move {
+            match listener {
+                Listener::Unix(incoming) => {
+                    nic_metrics::serve(figures, calls, started, incoming, until).await;
+                }
+                Listener::Loopback(incoming) => {
+                    nic_metrics::serve(figures, calls, started, incoming, until).await;
+                }
+            }
+            Ok(())
+        });
+        Ok(())
+    }
 }

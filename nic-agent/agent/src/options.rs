@@ -14,6 +14,11 @@ pub(crate) struct Options {
     #[arg(long, default_value = "unix:/run/nic-agent/agent.sock", value_name = "ADDRESS")]
     pub(crate) listen: Vec<Address>,
 
+    /// Where Prometheus metrics are served, at /metrics: unix:/path, or the address of a loopback interface
+    /// with a port. Without it they are not served.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics_listen: Option<Address>,
+
     /// nic-datapath's socket.
     #[arg(long, default_value = "/run/nic-agent/datapath.sock", value_name = "PATH")]
     pub(crate) datapath: PathBuf,
@@ -38,6 +43,15 @@ pub(crate) enum Address {
     Unix(PathBuf),
     /// A TCP port of a loopback interface.
     Loopback(std::net::SocketAddr),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Loopback(address) => address.fmt(f),
+        }
+    }
 }
 
 /// Why a text is no address to listen on.

@@ -1,4 +1,5 @@
-//! Who calls, and what they may do: every call is authorised and audited before it reaches a service.
+//! Who calls, and what they may do: every call gets its id, is authorised and audited before it reaches a
+//! service.
 //!
 //! A door gives everyone who comes through it a [`Role`]: so far doors are unix sockets and loopback
 //! ports, and whoever may open one is trusted with its role. Identities from certificates take the
@@ -7,6 +8,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -15,7 +17,9 @@ use tonic::body::Body;
 use tonic::transport::server::{TcpConnectInfo, UdsConnectInfo};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
+use tracing::Instrument;
 
+use crate::call::{self, End, Observer};
 use crate::failure::{Failure, Fault};
 
 /// What a caller may do.
@@ -86,19 +90,26 @@ impl fmt::Display for Role {
     }
 }
 
-/// Authorises and audits all calls that come through one door.
-#[derive(Debug, Clone, Copy)]
+/// Names, authorises and audits all calls that come through one door.
+#[derive(Clone)]
 pub struct Gate {
     role: Role,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Gate {
     /// A door at which everyone has this role.
     pub const fn new(role: Role) -> Gate {
-        Gate { role }
+        Gate { role, observer: None }
     }
 
-    fn peer<B>(self, request: &Request<B>) -> Peer {
+    /// The same door with somebody who hears how each call ended, also those that are not let in.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Gate {
+        Gate { observer: Some(observer), ..self }
+    }
+
+    fn peer<B>(&self, request: &Request<B>) -> Peer {
         let extensions = request.extensions();
         let local = extensions.get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
         let remote = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
@@ -111,11 +122,23 @@ impl Gate {
     }
 }
 
+impl From<Role> for Gate {
+    fn from(role: Role) -> Gate {
+        Gate::new(role)
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
 impl<S> Layer<S> for Gate {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { gate: *self, inner }
+        Guarded { gate: self.clone(), inner }
     }
 }
 
@@ -142,18 +165,26 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let peer = self.gate.peer(&request);
+        let id = call::id_of(request.headers());
         let method = request.uri().path();
+        let end = End::new(self.gate.observer.clone(), method);
         let allowed = peer.role.may(method);
+        let span =
+            tracing::info_span!("call", request = %id, method, peer = %peer.identity, role = %peer.role);
         if writes(method) || !allowed {
-            tracing::info!(target: "audit", method, peer = %peer.identity, role = %peer.role, allowed, "call");
+            // Whole by itself, for those who keep the audit alone.
+            tracing::info!(target: "audit", parent: None, request = %id, method, peer = %peer.identity,
+                role = %peer.role, allowed, "call");
         }
         if !allowed {
             let text = format!("the role {} may not call {method}", peer.role);
             let fault = Fault::new(Code::PermissionDenied, ErrorReason::RoleNotPermitted, text);
             let response = Status::from(Failure::from(fault)).into_http();
-            return Box::pin(async move { Ok(response) });
+            return Box::pin(async move { Ok(call::answered(response, id, end)) });
         }
         request.extensions_mut().insert(peer);
-        Box::pin(self.inner.call(request))
+        let answer = span.in_scope(|| self.inner.call(request));
+        let served = call::scope(id.clone(), answer);
+        Box::pin(async move { Ok(call::answered(served.await?, id, end)) }.instrument(span))
     }
 }

@@ -10,6 +10,7 @@ use nic_proto::v1::ErrorReason;
 use prost::Message;
 use uuid::Uuid;
 
+use crate::call;
 use crate::condition::{Asked, Observed};
 use crate::convert::name;
 use crate::failure::{Failure, Fault};
@@ -61,7 +62,7 @@ impl Core {
         key: Option<RequestKey>,
     ) -> Result<Committed, Failure> {
         let transaction = Transaction { time: now(), operation };
-        Ok(self.configuration.submit(transaction, key).await?)
+        Ok(self.configuration.submit(transaction, key, call::current()).await?)
     }
 
     /// Replaces the spec of a resource by what `merge` makes of the current one. Without an etag from

@@ -2,8 +2,8 @@
 //!
 //! What a service needs from the rest of nic-agent stands in the traits of [`seam`]: the
 //! [`Configuration`] (the store) and the [`Datapath`] (the link). [`routes`] makes the services,
-//! health and reflection included; [`serve`] serves them behind a door, where every call is authorised
-//! and audited ([`auth`]).
+//! health and reflection included; [`serve`] serves them behind a door, where every call gets an id, is
+//! authorised and audited ([`auth`]).
 //!
 //! **May know:** nic.v1, resources (`nic-model`), policy (`nic-policy`). **May not know:** the store, the
 //! link, where sockets are. It decides nothing: what is valid is `nic-model`'s word, what happens to
@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+mod call;
 mod condition;
 mod convert;
 mod core;
@@ -22,13 +23,14 @@ pub mod seam;
 mod server;
 mod services;
 
-pub use auth::{Peer, Role};
+pub use auth::{Gate, Peer, Role};
+pub use call::{Observer, REQUEST_ID};
 pub use health::Health;
 pub use seam::{
     CommitError, Committed, Configuration, Datapath, DatapathError, DatapathView, FollowError, Followed,
     News, RequestKey,
 };
-pub use server::{ServeError, routes, serve};
+pub use server::{Method, ServeError, methods, routes, serve};
 
 /// The `domain` of nic.v1's errors in `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "nic.v1";

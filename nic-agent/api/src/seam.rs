@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use nic_flow::PortId;
 use nic_model::{Change, Rejection, State, Transaction};
 use nic_policy::{
-    Alarm, AuditReport, BridgeId, CapabilityTable, Device, FdbView, FlowView, NeighborView, Network,
+    Alarm, AuditReport, BridgeId, CallId, CapabilityTable, Device, FdbView, FlowView, NeighborView, Network,
     Revision, Stats, TracePacket, TraceReport,
 };
 use tokio_stream::Stream;
@@ -25,7 +25,8 @@ pub trait Configuration: Send + Sync + 'static {
     /// Why it cannot be changed now, as far as is known; `None` if it can.
     fn failing(&self) -> Option<String>;
 
-    /// Does a transaction durably, or nothing. With a key, a repeated request gets the first answer.
+    /// Does a transaction durably, or nothing. With a key, a repeated request gets the first answer. The
+    /// call that asks for it is named where the log tells of the revision.
     ///
     /// # Errors
     /// Why not.
@@ -33,6 +34,7 @@ pub trait Configuration: Send + Sync + 'static {
         &self,
         transaction: Transaction,
         key: Option<RequestKey>,
+        call: Option<CallId>,
     ) -> Result<Committed, CommitError>;
 
     /// All changes from a revision on; with `None` from now on.

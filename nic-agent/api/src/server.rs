@@ -18,6 +18,8 @@ use nic_proto::v1::trace_service_server::TraceServiceServer;
 use nic_proto::v1::tunnel_peer_service_server::TunnelPeerServiceServer;
 use nic_proto::v1::vtep_service_server::VtepServiceServer;
 use nic_proto::v1::watch_service_server::WatchServiceServer;
+use prost::Message;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
 use tonic::server::NamedService;
@@ -26,7 +28,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 
-use crate::auth::{Gate, Role};
+use crate::auth::Gate;
 use crate::core::Core;
 use crate::health::Health;
 use crate::seam::{Configuration, Datapath};
@@ -105,14 +107,51 @@ pub async fn routes(
         .add_service(StatusServiceServer::new(SystemState(core))))
 }
 
+/// A method that is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Method {
+    /// Its path, as `/nic.v1.PortService/GetPort`.
+    pub path: String,
+    /// Whether its answer is a stream.
+    pub streams: bool,
+}
+
+/// Every method that is served, health and reflection included.
+///
+/// # Errors
+/// The description of nic.v1 is broken.
+pub fn methods() -> Result<Vec<Method>, prost::DecodeError> {
+    let mut methods = Vec::new();
+    for described in [
+        nic_proto::FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    ] {
+        for file in FileDescriptorSet::decode(described)?.file {
+            // What nic-datapath serves has a door of its own.
+            if file.package().starts_with("nic.") && file.package() != "nic.v1" {
+                continue;
+            }
+            for service in &file.service {
+                let described = |method: &MethodDescriptorProto| Method {
+                    path: format!("/{}.{}/{}", file.package(), service.name(), method.name()),
+                    streams: method.server_streaming(),
+                };
+                methods.extend(service.method.iter().map(described));
+            }
+        }
+    }
+    Ok(methods)
+}
+
 /// Serves at one door until `shutdown` is ready and the calls under way are done. Whoever comes through
-/// this door has the role.
+/// this door has the role of its gate.
 ///
 /// # Errors
 /// The transport failed.
 pub async fn serve<I, IO, E>(
     routes: Routes,
-    role: Role,
+    gate: impl Into<Gate>,
     incoming: I,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError>
@@ -125,9 +164,29 @@ where
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .layer(Gate::new(role))
+        .layer(gate.into())
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, shutdown)
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_methods_are_those_that_are_served_at_this_door() {
+        let methods = methods().expect("a description");
+        for (path, streams) in [
+            ("/nic.v1.PortService/GetPort", false),
+            ("/nic.v1.ConfigService/Apply", false),
+            ("/nic.v1.WatchService/Watch", true),
+            ("/grpc.health.v1.Health/Check", false),
+        ] {
+            let wanted = Method { path: path.to_owned(), streams };
+            assert!(methods.contains(&wanted), "{wanted:?}");
+        }
+        assert!(methods.iter().all(|method| !method.path.contains("datapath")), "{methods:?}");
+    }
 }

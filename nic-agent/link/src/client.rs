@@ -24,6 +24,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use uuid::Uuid;
 
 use crate::SCHEMA_VERSIONS;
+use crate::calls::Calls;
 use crate::convert::{
     alarm_from, audit_from, capabilities_from, change_to, device_from, fdb_from, flow_from, key_to,
     neighbor_from, stats_from, trace_from,
@@ -52,6 +53,13 @@ pub trait PolicySource: Send + Sync + 'static {
 
     /// The newest revision, and when it changes.
     fn newest(&self) -> watch::Receiver<Revision>;
+
+    /// The calls of the API that the revisions behind `after` and up to `to` came from, for the logs. A source
+    /// that knows of none has none.
+    fn calls(&self, after: Revision, to: Revision) -> Calls {
+        let _ = (after, to);
+        Calls::default()
+    }
 }
 
 /// How the agent presents itself.
@@ -261,7 +269,7 @@ pub fn run<S: PolicySource>(config: Config, source: Arc<S>) -> (Client, impl Fut
     let channel = DatapathClient::new(channel(&config.socket));
     let lease = Arc::new(AtomicU64::new(0));
     let client = Client { channel: channel.clone(), lease: Arc::clone(&lease), state: watched };
-    let session = Session { config, source, channel, lease, state };
+    let session = Session { config, source, channel, lease, state, not_taken: None };
     (client, session.forever())
 }
 
@@ -271,6 +279,8 @@ struct Session<S> {
     channel: DatapathClient<Channel>,
     lease: Arc<AtomicU64>,
     state: watch::Sender<State>,
+    /// The revision that was not taken last, and why.
+    not_taken: Option<(u64, String)>,
 }
 
 impl<S: PolicySource> Session<S> {
@@ -390,6 +400,8 @@ impl<S: PolicySource> Session<S> {
     async fn send(&mut self, from: Option<Revision>, delta: Delta) -> Result<Revision, LinkError> {
         use pb::sync_header::Base;
         use pb::sync_request::Message;
+        let revision = delta.revision.0;
+        let calls = self.source.calls(from.unwrap_or_default(), delta.revision).bounded();
         let header = Message::Header(pb::SyncHeader {
             lease: self.lease.load(Ordering::Relaxed),
             store_uuid: self.source.store().as_bytes().to_vec(),
@@ -412,9 +424,27 @@ impl<S: PolicySource> Session<S> {
                 }
             }
         };
-        let call = self.channel.sync(tokio_stream::wrappers::ReceiverStream::new(stream));
-        let (answer, ()) = tokio::join!(call, feed);
-        Ok(Revision(answer?.get_ref().revision))
+        let mut request = tonic::Request::new(tokio_stream::wrappers::ReceiverStream::new(stream));
+        calls.write(request.metadata_mut());
+        let (answer, ()) = tokio::join!(self.channel.sync(request), feed);
+        let full = from.is_none();
+        match answer {
+            Ok(answer) => {
+                tracing::info!(revision, full, calls = calls.shown(), "policy sent");
+                self.not_taken = None;
+                Ok(Revision(answer.get_ref().revision))
+            }
+            Err(status) => {
+                // It is tried again and again; that it fails alike is said once.
+                let why = Some((revision, status.message().to_owned()));
+                if self.not_taken != why {
+                    let error = status.message();
+                    tracing::warn!(revision, full, calls = calls.shown(), error, "policy not taken");
+                    self.not_taken = why;
+                }
+                Err(status.into())
+            }
+        }
     }
 
     fn heed(&self, event: pb::Event) -> Result<(), LinkError> {

@@ -13,12 +13,15 @@
 
 #![forbid(unsafe_code)]
 
+mod applied;
+mod calls;
 pub mod client;
 pub mod convert;
 mod error;
 pub mod record;
 pub mod server;
 
+pub use calls::Calls;
 pub use error::{LinkError, Rejection};
 pub use uuid::Uuid;
 

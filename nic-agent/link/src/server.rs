@@ -4,7 +4,7 @@
 //! it, so half a stream, an unknown field or a stale writer changes nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -22,6 +22,8 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use crate::SCHEMA_VERSIONS;
+use crate::applied::{Applied, Publication};
+use crate::calls::Calls;
 use crate::convert::{
     Schema, alarm_to, audit_to, capabilities_to, change_from, device_to, fdb_to, flow_to, key_from,
     neighbor_to, stats_to, trace_to,
@@ -110,6 +112,7 @@ pub fn service<B: Backend>(backend: Arc<B>) -> DatapathServer<impl Datapath> {
         attendance: Arc::new(attendance),
         lease: watch::Sender::new(None),
         syncs: AtomicU64::new(0),
+        applied: OnceLock::new(),
     })
 }
 
@@ -120,6 +123,8 @@ struct Service<B> {
     lease: watch::Sender<Option<Writer>>,
     /// Numbers the Syncs, for the log.
     syncs: AtomicU64,
+    /// Says in the log when they are applied; from the first one on.
+    applied: OnceLock<Applied>,
 }
 
 /// The writer that holds the lease.
@@ -328,6 +333,7 @@ impl<B: Backend> Datapath for Service<B> {
         &self,
         request: Request<Streaming<pb::SyncRequest>>,
     ) -> Result<Response<pb::SyncResponse>, Status> {
+        let calls = Calls::read(request.metadata());
         let (header, delta) = read_sync(request.into_inner()).await?;
         let store = store_uuid(&header.store_uuid)?;
         let writer = self.writer(header.lease)?;
@@ -343,9 +349,12 @@ impl<B: Backend> Datapath for Service<B> {
             Some(pb::sync_header::Base::Full(_)) => {}
         }
         let (revision, changes, full) = (delta.revision.0, delta.changes.len(), delta.replace_all);
+        let before = *self.backend.applied().borrow();
         let changed = self.backend.publish(store, delta).await?;
         let number = self.syncs.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(number, revision, full, changes, changed, "policy in force");
+        tracing::info!(number, revision, full, changes, changed, calls = calls.shown(), "policy in force");
+        let applied = self.applied.get_or_init(|| Applied::new(self.backend.applied(), log_applied));
+        applied.published(Publication { revision: Revision(revision), calls, before });
         Ok(Response::new(pb::SyncResponse { revision, changed }))
     }
 
@@ -476,6 +485,11 @@ impl<B: Backend> Datapath for Service<B> {
         let stats = self.backend.stats().await?;
         Ok(Response::new(stats_to(&stats)))
     }
+}
+
+fn log_applied(publication: Publication) {
+    let Publication { revision, calls, .. } = publication;
+    tracing::info!(revision = revision.0, calls = calls.shown(), "policy applied");
 }
 
 fn in_port(bits: Option<u32>) -> Result<Option<PortId>, Status> {

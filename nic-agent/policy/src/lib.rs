@@ -15,6 +15,7 @@ extern crate alloc;
 
 pub mod alarm;
 pub mod audit;
+pub mod call;
 pub mod capability;
 pub mod delta;
 pub mod drop;
@@ -26,6 +27,7 @@ pub mod trace;
 
 pub use alarm::{Alarm, AlarmReason, Alarms, Severity};
 pub use audit::{AuditCount, AuditFinding, AuditReport, Discrepancy};
+pub use call::{CallId, NotACallId};
 pub use capability::{Capability, CapabilityTable, Device, Offload, SoftwareReason};
 pub use delta::{Change, Delta, Revision};
 pub use drop::DropReason;

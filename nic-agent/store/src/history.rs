@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use nic_policy::Revision;
+use nic_policy::{CallId, Revision};
 
 use crate::store::Commit;
 
@@ -55,5 +55,31 @@ impl History {
         }
         let first = self.commits.partition_point(|commit| commit.after.revision() <= revision);
         Ok(self.commits.range(first..).cloned().collect())
+    }
+
+    /// The calls of the kept commits behind a revision and up to another, the newest first: at most
+    /// `limit`, and how many more there are.
+    pub(crate) fn calls(&self, after: Revision, to: Revision, limit: usize) -> (Vec<CallId>, usize) {
+        let mut calls: Vec<CallId> = Vec::new();
+        let mut more = 0;
+        for commit in self.commits.iter().rev() {
+            let revision = commit.after.revision();
+            if revision > to {
+                continue;
+            }
+            if revision <= after {
+                break;
+            }
+            let Some(call) = &commit.call else { continue };
+            if calls.contains(call) {
+                continue;
+            }
+            if calls.len() < limit {
+                calls.push(call.clone());
+            } else {
+                more += 1;
+            }
+        }
+        (calls, more)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use nic_model::{Change, State, Transaction};
-use nic_policy::Revision;
+use nic_policy::{CallId, Revision};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::disk::{self, Disk, FileMedium, Medium};
@@ -51,6 +51,8 @@ pub struct Commit {
     pub after: Arc<State>,
     /// What leads from one to the other; some may be unchanged.
     pub changes: Arc<[Change]>,
+    /// The call of the API that asked for it, if one did. Not on disk: it is for the logs of this run.
+    pub call: Option<CallId>,
 }
 
 /// What a subscriber hears.
@@ -128,8 +130,21 @@ impl Store {
         transaction: Transaction,
         request: Option<Request>,
     ) -> Result<Committed, SubmitError> {
+        self.submit_for(None, transaction, request).await
+    }
+
+    /// The same for a call of the API, which the log line of the revision and the [`Commit`] name.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn submit_for(
+        &self,
+        call: Option<CallId>,
+        transaction: Transaction,
+        request: Option<Request>,
+    ) -> Result<Committed, SubmitError> {
         let (answer, committed) = oneshot::channel();
-        let submission = Submission { transaction, request, answer };
+        let submission = Submission { call, transaction, request, answer };
         let queue = self.queue.as_ref().ok_or(SubmitError::Closed)?;
         queue.send(submission).await.map_err(|_| SubmitError::Closed)?;
         committed.await.unwrap_or(Err(SubmitError::Closed))
@@ -151,6 +166,13 @@ impl Store {
     pub fn changes_since(&self, revision: Revision) -> Result<Vec<Arc<Commit>>, Compacted> {
         // A history is whole after each of its own steps.
         self.history.lock().unwrap_or_else(PoisonError::into_inner).since(revision)
+    }
+
+    /// The calls that the revisions behind `after` and up to `to` came from, as far as their commits are
+    /// kept, the newest first; a call that made several stands there once. No more than `limit` of them,
+    /// and how many older ones there are.
+    pub fn calls(&self, after: Revision, to: Revision, limit: usize) -> (Vec<CallId>, usize) {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).calls(after, to, limit)
     }
 }
 

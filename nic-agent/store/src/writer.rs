@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nic_model::{Action, State, Transaction, plan};
+use nic_policy::CallId;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::codec;
 use crate::disk::{Disk, Group, Loaded, Medium};
 use crate::error::{Corruption, OpenError, StoreId, SubmitError};
 use crate::history::History;
-use crate::requests::{Request, Requests};
+use crate::requests::{Request, RequestId, Requests};
 use crate::store::{Commit, Committed, Event};
 
 /// The most transactions that are written and synced as one.
@@ -18,6 +19,7 @@ const MAX_GROUP: usize = 64;
 /// A transaction that waits, and who waits for it.
 #[derive(Debug)]
 pub(crate) struct Submission {
+    pub(crate) call: Option<CallId>,
     pub(crate) transaction: Transaction,
     pub(crate) request: Option<Request>,
     pub(crate) answer: oneshot::Sender<Result<Committed, SubmitError>>,
@@ -40,6 +42,24 @@ pub(crate) struct Writer {
 
 /// A transaction of a group, planned but not yet on disk.
 type Planned = (oneshot::Sender<Result<Committed, SubmitError>>, Result<Committed, SubmitError>);
+
+/// A revision of a group, and the request id that its transaction came with.
+struct Made {
+    commit: Commit,
+    request: Option<RequestId>,
+}
+
+impl Made {
+    /// Says that it is on disk.
+    fn log(&self) {
+        let revision = self.commit.after.revision().0;
+        let changes =
+            self.commit.changes.iter().filter(|change| change.action() != Action::Unchanged).count();
+        let call = self.commit.call.as_ref().map(tracing::field::display);
+        let request_id = self.request.map(|id| tracing::field::display(id.0));
+        tracing::info!(revision, changes, call, request_id, "committed");
+    }
+}
 
 impl Writer {
     pub(crate) fn new(
@@ -92,9 +112,15 @@ impl Writer {
         let mut state = Arc::clone(&self.state);
         let mut planned: Vec<Planned> = Vec::new();
         for submission in submissions {
-            let result =
-                self.plan(&submission.transaction, submission.request, &mut state, &mut group, &mut commits);
-            planned.push((submission.answer, result));
+            let Submission { call, transaction, request, answer } = submission;
+            let before = commits.len();
+            let id = request.map(|request| request.id);
+            let result = self.plan(&transaction, request, &mut state, &mut group, &mut commits);
+            if let Some(made) = commits.get_mut(before) {
+                made.commit.call = call;
+                made.request = id;
+            }
+            planned.push((answer, result));
         }
         match self.write(&state, &mut group) {
             Ok(()) => {
@@ -111,7 +137,7 @@ impl Writer {
         request: Option<Request>,
         state: &mut Arc<State>,
         group: &mut Group,
-        commits: &mut Vec<Arc<Commit>>,
+        commits: &mut Vec<Made>,
     ) -> Result<Committed, SubmitError> {
         if let Some(request) = &request {
             let before = self.requests.answer(request).map_err(|_| SubmitError::RequestIdReused)?;
@@ -131,7 +157,8 @@ impl Writer {
             let before = std::mem::replace(state, Arc::clone(&after));
             let touched = committed.changes.iter().filter(|change| change.action() != Action::Unchanged);
             group.changes.extend(touched.cloned());
-            commits.push(Arc::new(Commit { before, after, changes: Arc::clone(&committed.changes) }));
+            let changes = Arc::clone(&committed.changes);
+            commits.push(Made { commit: Commit { before, after, changes, call: None }, request: None });
         }
         if let Some(request) = request {
             let record = codec::encode_request(&request, &committed);
@@ -162,9 +189,11 @@ impl Writer {
         }
     }
 
-    fn publish(&mut self, state: Arc<State>, commits: Vec<Arc<Commit>>) {
+    fn publish(&mut self, state: Arc<State>, commits: Vec<Made>) {
         self.state = state;
-        for commit in commits {
+        for made in commits {
+            made.log();
+            let commit = Arc::new(made.commit);
             // Before anybody can know of the revision, so that nobody knows one that is not kept.
             self.history.lock().unwrap_or_else(PoisonError::into_inner).keep(Arc::clone(&commit));
             self.current.send_replace(Arc::clone(&commit.after));

@@ -1,7 +1,9 @@
 //! The lab: namespaces, the card's two processes, the host's shim.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -134,8 +136,9 @@ impl Lab {
 
     /// Starts nic-agent on the lab's store.
     pub fn start_agent(&mut self) -> Result<(), LabError> {
-        let socket = self.socket("agent");
-        await_socket(self.launch_agent()?, &socket)
+        let sockets = [self.socket("agent"), self.socket("metrics")];
+        let daemon = self.launch_agent()?;
+        sockets.iter().try_for_each(|socket| await_socket(daemon, socket))
     }
 
     /// The same, without waiting until it serves.
@@ -143,6 +146,7 @@ impl Lab {
         let socket = self.socket("agent");
         let mut command = self.daemon_command(Node::Card, "nic-agent");
         command.arg("--listen").arg(format!("unix:{}", socket.display()));
+        command.arg("--metrics-listen").arg(format!("unix:{}", self.socket("metrics").display()));
         command.arg("--datapath").arg(self.socket("datapath"));
         command.arg("--state-dir").arg(self.folder.join("state"));
         Ok(self.agent.insert(Daemon::start("nic-agent", command, &self.folder, self.options.keep)?))
@@ -226,6 +230,23 @@ impl Lab {
     /// The card's counters.
     pub fn stats(&self) -> Result<Stats, LabError> {
         self.json(&["stats"]).map(Stats)
+    }
+
+    /// nic-agent's page of metrics.
+    pub fn metrics(&self) -> Result<String, LabError> {
+        let failed = || LabError::io("reading metrics");
+        let mut stream = UnixStream::connect(self.socket("metrics")).map_err(failed())?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: card\r\n\r\n").map_err(failed())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map_err(failed())?;
+        match answer.split_once("\r\n\r\n") {
+            Some((head, page)) if head.contains(" 200 ") => Ok(page.to_owned()),
+            _ => Err(LabError::Output {
+                command: "GET /metrics".into(),
+                output: answer,
+                why: "no page".into(),
+            }),
+        }
     }
 
     /// How many frames of the capture on the representors a filter of tcpdump's lets pass.
@@ -474,7 +495,7 @@ pub(crate) fn await_socket(daemon: &mut Daemon, socket: &Path) -> Result<(), Lab
     let start = Instant::now();
     loop {
         daemon.check()?;
-        match std::os::unix::net::UnixStream::connect(socket) {
+        match UnixStream::connect(socket) {
             Ok(_) => return Ok(()),
             Err(error) if start.elapsed() > START => {
                 let what = format!("the socket {}", socket.display());

@@ -150,13 +150,14 @@ spec: {flow: 'ip,nw_scr=10.0.0.2,action=drop'}
 ";
     let file = mock.file("bad.yaml", bad);
     let file = file.to_str().expect("UTF-8");
-    let (code, text) = failed(&mock, &["apply", "-f", file]);
+    let (code, text) = failed(&mock, &["apply", "-f", file, "--request-id", "ticket-1"]);
     assert_eq!(code, 3);
     let expected = format!(
         "\
 error: invalid configuration (INVALID_ARGUMENT, FLOW_UNSUPPORTED)
   {file}:11: flowRules/b: spec.flow: there is no field nw_scr [FLOW_UNSUPPORTED]
   {file}:16: flowRules/c: spec.flow: there is no field nw_scr [FLOW_UNSUPPORTED]
+  request id: ticket-1
 "
     );
     assert_eq!(text, expected);
@@ -181,13 +182,13 @@ fn a_file_that_does_not_parse_never_reaches_the_api() {
 #[test]
 fn conflicts_have_exit_code_4_and_name_both_sides() {
     let mock = Mock::start();
-    let (code, text) = failed(&mock, &["apply", "-f", EXAMPLE, "--apply-set", "taken"]);
+    let (code, text) = failed(&mock, &["apply", "-f", EXAMPLE, "--apply-set", "taken", "--request-id=t.2"]);
     assert_eq!(code, 4);
     let place = format!("{EXAMPLE}:10");
     assert_eq!(
         text,
         format!(
-            "error: of another set (ABORTED, APPLY_SET_CONFLICT)\n  apply_set: other\n  resource: ports/pf0 ({place})\n"
+            "error: of another set (ABORTED, APPLY_SET_CONFLICT)\n  apply_set: other\n  resource: ports/pf0 ({place})\n  request id: t.2\n"
         )
     );
     done(&mock, &["apply", "-f", EXAMPLE]);
@@ -195,6 +196,26 @@ fn conflicts_have_exit_code_4_and_name_both_sides() {
     let (code, text) = failed(&mock, &["delete", "port", "pf0"]);
     assert_eq!(code, 4);
     assert!(text.contains("referrer: flowRules/a"), "{text}");
+}
+
+#[test]
+fn a_command_has_one_request_id_for_all_its_calls_and_tells_it_when_asked() {
+    let mock = Mock::start();
+    let output = nicctl(&mock, &["-v", "apply", "-f", EXAMPLE, "--request-id", "mine", "--wait"]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), "request id: mine\n"));
+    // The plan, the change, and at least one look at what is applied.
+    let calls = std::mem::take(&mut mock.state().calls);
+    assert!(calls.len() >= 3 && calls.iter().all(|id| id == "mine"), "{calls:?}");
+    // Without one it is made, and is the same in the error.
+    let (code, text) = failed(&mock, &["-v", "delete", "ports/pf0", "--etag", "old"]);
+    let made = mock.state().calls.pop().expect("it was called");
+    assert_eq!(code, 4);
+    assert!(text.starts_with(&format!("request id: {made}\n")), "{text}");
+    assert!(text.ends_with(&format!("\n  request id: {made}\n")), "{text}");
+    // What the card says goes before what was sent.
+    let (_, text) = failed(&mock, &["get", "ports/renamed", "--request-id", "mine"]);
+    assert!(text.ends_with("\n  request id: the-cards\n"), "{text}");
+    assert_eq!(failed(&mock, &["status", "--request-id", "no good"]).0, 2);
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) dropped: u64,
     /// The last Trace.
     pub(crate) trace: Option<TraceRequest>,
+    /// What all calls were called, in their order.
+    pub(crate) calls: Vec<String>,
 }
 
 #[derive(Clone, Default)]
@@ -52,7 +54,14 @@ impl Mock {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let api = Api::default();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let heard = api.clone();
+        let hear = tonic::service::InterceptorLayer::new(move |request: Request<()>| {
+            let id = request.metadata().get("x-request-id").and_then(|id| id.to_str().ok());
+            heard.state().calls.push(id.unwrap_or_default().to_owned());
+            Ok(request)
+        });
         let server = Server::builder()
+            .layer(hear)
             .add_service(config_service_server::ConfigServiceServer::new(api.clone()))
             .add_service(port_service_server::PortServiceServer::new(api.clone()))
             .add_service(flow_rule_service_server::FlowRuleServiceServer::new(api.clone()))
@@ -124,6 +133,10 @@ impl Api {
             "ports/locked" => return Err(Status::permission_denied("not for you")),
             "ports/broken" => return Err(Status::internal("out of order")),
             "ports/away" => return Err(Status::unavailable("no card")),
+            "ports/renamed" => {
+                let details = ErrorDetails::with_request_info("the-cards", "");
+                return Err(Status::with_error_details(Code::NotFound, "renamed", details));
+            }
             "ports/unfinished" => return Err(Status::unimplemented("not yet")),
             _ => {}
         }

@@ -1,19 +1,19 @@
 //! A server with its store, and what it takes to speak with it.
 
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
 use nic_api::{
     CommitError, Committed, Configuration, Datapath, DatapathError, DatapathView, FollowError, Followed,
-    Health, News, RequestKey, Role, routes, serve,
+    Gate, Health, News, Observer, RequestKey, Role, routes, serve,
 };
 use nic_flow::PortId;
 use nic_model::{State, Transaction};
 use nic_policy::{
-    AuditReport, BridgeId, CapabilityTable, FdbView, FlowView, NeighborView, Network, Revision, Stats,
-    TracePacket, TraceReport,
+    AuditReport, BridgeId, CallId, CapabilityTable, FdbView, FlowView, NeighborView, Network, Revision,
+    Stats, TracePacket, TraceReport,
 };
 use nic_proto::v1::config_service_client::ConfigServiceClient;
 use nic_proto::v1::flow_rule_service_client::FlowRuleServiceClient;
@@ -24,12 +24,12 @@ use nic_proto::v1::{self as pb, apply_request, resource};
 use nic_store::{Commit, Event, Fingerprint, Request, RequestId, Store, SubmitError};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 /// The store behind the seam.
-struct Kept(Store);
+struct Kept(Arc<Store>);
 
 #[tonic::async_trait]
 impl Configuration for Kept {
@@ -49,12 +49,13 @@ impl Configuration for Kept {
         &self,
         transaction: Transaction,
         key: Option<RequestKey>,
+        call: Option<CallId>,
     ) -> Result<Committed, CommitError> {
         let request = key.map(|key| Request {
             id: RequestId::from_u128(key.id),
             fingerprint: Fingerprint::new().with(&key.content),
         });
-        match self.0.submit(transaction, request).await {
+        match self.0.submit_for(call, transaction, request).await {
             Ok(committed) => Ok(Committed { revision: committed.revision, changes: committed.changes }),
             Err(SubmitError::Rejected(rejection)) => Err(CommitError::Rejected(rejection)),
             Err(SubmitError::RequestIdReused) => Err(CommitError::RequestIdReused),
@@ -180,9 +181,21 @@ impl Datapath for Told {
     }
 }
 
+/// Remembers how calls ended.
+#[derive(Debug, Default)]
+pub(crate) struct Heard(pub(crate) Mutex<Vec<(String, Code)>>);
+
+impl Observer for Heard {
+    fn called(&self, method: &str, code: Code, _: Duration) {
+        self.0.lock().expect("not poisoned").push((method.to_owned(), code));
+    }
+}
+
 /// A server that runs until this is dropped.
 pub(crate) struct Lab {
     pub(crate) channel: Channel,
+    pub(crate) store: Arc<Store>,
+    pub(crate) heard: Arc<Heard>,
     pub(crate) datapath: Arc<Told>,
     directory: tempfile::TempDir,
     server: tokio::task::JoinHandle<()>,
@@ -212,17 +225,19 @@ impl Lab {
     }
 
     async fn at(directory: tempfile::TempDir, role: Role) -> Lab {
-        let store = Store::open(&directory.path().join("store.redb")).expect("a store");
+        let store = Arc::new(Store::open(&directory.path().join("store.redb")).expect("a store"));
         let datapath = Arc::new(Told::default());
         let told: Arc<dyn Datapath> = Arc::clone(&datapath) as Arc<dyn Datapath>;
-        let kept: Arc<dyn Configuration> = Arc::new(Kept(store));
+        let kept: Arc<dyn Configuration> = Arc::new(Kept(Arc::clone(&store)));
         let health = Arc::new(Health::new(Arc::clone(&kept), Arc::clone(&told)));
         let routes = routes(kept, told, health, "1.2.3".to_owned(), SystemTime::now());
         let routes = routes.await.expect("the description of nic.v1 is whole");
         let path = directory.path().join("nic.sock");
         let incoming = UnixListenerStream::new(UnixListener::bind(&path).expect("a socket"));
+        let heard = Arc::new(Heard::default());
+        let gate = Gate::new(role).observed_by(Arc::clone(&heard) as Arc<dyn Observer>);
         let server = tokio::spawn(async move {
-            serve(routes, role, incoming, std::future::pending()).await.expect("served");
+            serve(routes, gate, incoming, std::future::pending()).await.expect("served");
         });
         let connector = tower::service_fn(move |_: Uri| {
             let path = path.clone();
@@ -231,7 +246,7 @@ impl Lab {
         // A small window, so that a client that does not read is soon sent nothing more.
         let endpoint = Endpoint::from_static("http://card").initial_stream_window_size(1 << 16);
         let channel = endpoint.connect_with_connector(connector).await.expect("connected");
-        Lab { channel, datapath, directory, server }
+        Lab { channel, store, heard, datapath, directory, server }
     }
 
     /// A server with a Port on each of `p0` and `pf0vf0`.
@@ -401,7 +416,7 @@ pub(crate) fn overlay() -> Vec<resource::Kind> {
 /// The gRPC code, the reason, and the fields at fault with their reasons.
 pub(crate) fn failure<T: std::fmt::Debug>(
     result: Result<T, Status>,
-) -> (tonic::Code, String, Vec<(String, String)>) {
+) -> (Code, String, Vec<(String, String)>) {
     let status = result.expect_err("the call fails");
     let details = status.get_error_details();
     let info = details.error_info().expect("an ErrorInfo");

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod calls;
 mod lab;
 mod learned;
 mod operations;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nic_flow::{Action, ActionList, MacAddr, Match, PortId};
 use nic_link::client::{Client, Config, Connection, PolicySource, State, run};
 use nic_link::server::{Backend, InForce, service};
-use nic_link::{Rejection, Uuid, new_uuid};
+use nic_link::{Calls, Rejection, Uuid, new_uuid};
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
     Alarm, AuditCount, AuditReport, BridgeId, CapabilityTable, Change, Delta, Device, Discrepancy, FdbView,
@@ -237,6 +237,13 @@ impl PolicySource for Revisions {
     fn newest(&self) -> watch::Receiver<Revision> {
         self.newest.subscribe()
     }
+
+    /// Revision r came from the call r.
+    fn calls(&self, after: Revision, to: Revision) -> Calls {
+        let newest = (after.0 + 1..=to.0).rev();
+        let newest = newest.map(|revision| format!("call-{revision}").parse().expect("an id"));
+        Calls { newest: newest.collect(), left_out: 0 }
+    }
 }
 
 /// A datapath's process: when it ends, so do its connections.
@@ -322,6 +329,69 @@ async fn the_whole_policy_comes_first_and_then_only_changes() {
     assert_eq!(agent.client.flush(None).await.unwrap(), 7);
     assert_eq!(agent.client.stats().await.unwrap().flows, 3);
     assert_eq!(agent.client.capabilities().await.unwrap().driver, "memory");
+}
+
+/// Collects what is logged from here on, by all threads.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn start() -> Log {
+        let log = Log::default();
+        let writer = log.clone();
+        let log_lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+        // The only test that reads the log starts it.
+        log_lines.try_init().expect("no other log");
+        log
+    }
+
+    /// Lines with all of these words, when there is one.
+    async fn lines(&self, words: &[&str]) -> Vec<String> {
+        for _ in 0..2000 {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).expect("UTF-8");
+            let fits = |line: &&str| words.iter().all(|word| line.contains(word));
+            let lines: Vec<String> = text.lines().filter(fits).map(str::to_owned).collect();
+            if !lines.is_empty() {
+                return lines;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no line with {words:?}");
+    }
+}
+
+#[tokio::test]
+async fn both_ends_say_which_calls_a_policy_came_from() {
+    let log = Log::start();
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let _server = serve(&datapath, &socket);
+    let store = new_uuid();
+    let agent = agent(&socket, store, 20, false);
+    until(&agent.client, applied(20)).await;
+    agent.source.newest.send_replace(Revision(22));
+    until(&agent.client, applied(22)).await;
+    // Other tests log to the same place, but have no call of this number.
+    for what in ["policy sent", "policy in force", "policy applied"] {
+        let lines = log.lines(&[what, "calls=call-22,call-21", "revision=22"]).await;
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].ends_with("call-21") || lines[0].contains("call-21 "), "{lines:?}");
+        // Of many, the newest.
+        let lines = log.lines(&[what, "calls=call-20,call-19", "call-5 and 4 older"]).await;
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(!lines[0].contains("call-4,"), "{lines:?}");
+    }
 }
 
 #[tokio::test]

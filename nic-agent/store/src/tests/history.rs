@@ -63,6 +63,7 @@ fn commit(revision: u64, changes: usize) -> Arc<Commit> {
         before: state(revision - 1),
         after: state(revision),
         changes: vec![change; changes].into(),
+        call: None,
     })
 }
 
@@ -80,4 +81,33 @@ fn what_is_kept_is_bounded_and_the_oldest_goes_first() {
     history.keep(commit(9 + MAX_COMMITS as u64, MAX_CHANGES + 1));
     assert_eq!(history.since(Revision(8 + MAX_COMMITS as u64)).expect("kept").len(), 1);
     assert!(history.since(Revision(7 + MAX_COMMITS as u64)).is_err());
+}
+
+#[tokio::test]
+async fn a_revision_knows_the_call_that_it_came_from() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::open(&directory.path().join("store.redb")).expect("a store");
+    let call = |name: &str| Some(name.parse::<nic_policy::CallId>().expect("an id"));
+    let ports = [("a", "p0", call("one")), ("b", "p1", None), ("c", "pf0vf0", call("two"))];
+    for (id, device, call) in ports {
+        store.submit_for(call, create(port(id, device)), None).await.expect("valid");
+    }
+    // Two revisions of one call, and a transaction that makes none.
+    for device in ["pf0vf1", "pf0vf2", "pf0vf2"] {
+        let update = at(9, Operation::Update(port("a", device)));
+        store.submit_for(call("three"), update, None).await.expect("valid");
+    }
+    let calls = |after: u64, to: u64, limit: usize| {
+        let (calls, more) = store.calls(Revision(after), Revision(to), limit);
+        (calls.iter().map(|call| call.as_str().to_owned()).collect::<Vec<_>>().join(" "), more)
+    };
+    assert_eq!(store.state().revision(), Revision(5));
+    assert_eq!(calls(0, 5, 9), ("three two one".to_owned(), 0));
+    assert_eq!(calls(1, 3, 9), ("two".to_owned(), 0));
+    assert_eq!(calls(1, 2, 9), (String::new(), 0));
+    assert_eq!(calls(0, 5, 1), ("three".to_owned(), 2));
+    // What a run knew goes with it.
+    drop(store);
+    let store = Store::open(&directory.path().join("store.redb")).expect("a store");
+    assert_eq!(store.calls(Revision(0), Revision(5), 9), (Vec::new(), 0));
 }

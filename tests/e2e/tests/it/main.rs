@@ -12,6 +12,7 @@ mod faults;
 mod figures;
 mod kills;
 mod malformed;
+mod metrics;
 mod overlay;
 mod refusal;
 mod restart;
