@@ -4,4 +4,4 @@ mod bridged;
 mod faults;
 mod property;
 mod scenarios;
-mod world;
+pub(crate) mod world;
