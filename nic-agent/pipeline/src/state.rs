@@ -10,7 +10,7 @@ mod tests;
 
 use nic_table::hash::Seed;
 
-pub use fdb::{Fdb, LearnError, Learned, Limits};
+pub use fdb::{Damping, Fdb, LearnError, Learned, Limits};
 pub use neighbors::{Neighbor, Neighbors};
 
 /// All of it.

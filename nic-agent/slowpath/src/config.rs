@@ -42,6 +42,13 @@ pub struct Config {
     pub revalidations: u32,
     /// MAC addresses that are learned, at most, in all bridges together.
     pub fdb_entries: u32,
+    /// Moves of one learned MAC address in one [`Config::fdb_move_window`], at most. Beyond them it stays
+    /// where it is until the window is over: frames from elsewhere are forwarded and not learned. With 0
+    /// an address stays until it is forgotten.
+    pub fdb_moves: u32,
+    /// The time in which moves are counted: it begins when the address is learned, and again with the
+    /// first move after it is over.
+    pub fdb_move_window: Duration,
     /// Next hops of one VTEP that are known or asked for, at most.
     pub neighbors_per_vtep: u32,
     /// The wait for an answer before a next hop's address is asked for again.
@@ -86,6 +93,8 @@ impl Default for Config {
             upcall_cost: 16,
             revalidations: 256,
             fdb_entries: 65_536,
+            fdb_moves: 8,
+            fdb_move_window: Duration::from_secs(10),
             neighbors_per_vtep: 1_024,
             neighbor_interval: Duration::from_secs(1),
             neighbor_tries: 3,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use nic_flow::{Action, Counters, FlowKey, Match, RuleId, Shape};
+use nic_pipeline::state::Damping;
 use nic_pipeline::{Snapshot, State, Translation};
 use nic_policy::capability::SoftwareReason;
 use nic_policy::stats::StageStats;
@@ -11,7 +12,7 @@ use nic_table::ShapeTable;
 use nic_table::hash::Seed;
 
 use crate::WorkerCounters;
-use crate::config::Config;
+use crate::config::{Config, nanos};
 use crate::dependents::Dependents;
 use crate::fdb::Expiry;
 use crate::flows::{Cold, FlowTable, Life, RuleState, Verdict};
@@ -43,10 +44,8 @@ pub(crate) struct Megaflows {
     pub(crate) unlinked: u64,
     /// Linked flows to translate again; some may have been, or be gone.
     pub(crate) dirty: VecDeque<RuleId>,
-    /// How many linked flows there are to translate again.
+    /// How many linked flows there are to translate again; by port, [`Port`](crate::ports::Port) says.
     pub(crate) dirty_flows: usize,
-    /// Flows that wait until no flow is dirty, because the rule of a dirty one may overlap theirs.
-    pub(crate) waiting: Vec<RuleId>,
     pub(crate) installs: VecDeque<RuleId>,
     pub(crate) removes: VecDeque<RuleId>,
     /// Rules in the E-Switch or on their way in or out.
@@ -75,9 +74,11 @@ pub(crate) struct NewFlow<'a> {
 
 impl Megaflows {
     pub(crate) fn new(config: Config) -> Megaflows {
+        let mut state = State::new(Seed::new(config.seed));
+        state.fdb.damp(Damping { moves: config.fdb_moves, window: nanos(config.fdb_move_window) });
         Megaflows {
             snapshot: Snapshot::empty(),
-            state: State::new(Seed::new(config.seed)),
+            state,
             expiry: Expiry::default(),
             ports: Ports::default(),
             stages: [StageStats::default(); Stage::COUNT],
@@ -91,7 +92,6 @@ impl Megaflows {
             unlinked: 0,
             dirty: VecDeque::new(),
             dirty_flows: 0,
-            waiting: Vec::new(),
             installs: VecDeque::new(),
             removes: VecDeque::new(),
             rules: 0,
@@ -171,7 +171,8 @@ impl Megaflows {
         let cold = self.flows.cold_mut(slot);
         debug_assert_eq!(cold.life, Life::Linked);
         self.cache.remove(cold.shape, cold.matches.key());
-        self.ports.get_mut(cold.port).flows -= 1;
+        let port = cold.port;
+        self.ports.get_mut(port).flows -= 1;
         self.full_key_flows -= u32::from(cold.shape == Shape::FullKey);
         self.unlinked += 1;
         self.dependents.unlink(slot);
@@ -189,21 +190,23 @@ impl Megaflows {
                 self.in_hardware -= u64::from(cold.rule == RuleState::Installed);
                 cold.life = Life::Leaving;
                 // A publication that waits for the flow waits for its rule from now on.
-                self.leaving.add(slot, cold.matches);
+                self.leaving.add(slot, port, cold.matches);
                 self.removes.push_back(id);
             }
         }
         if dirty {
-            self.cleaned();
+            self.cleaned(port);
         }
     }
 
-    /// One dirty flow less.
-    pub(crate) fn cleaned(&mut self) {
+    /// One dirty flow less that enters by the port.
+    pub(crate) fn cleaned(&mut self, port: u16) {
         self.dirty_flows -= 1;
-        if self.dirty_flows == 0 {
+        let port = self.ports.get_mut(port);
+        port.dirty -= 1;
+        if port.dirty == 0 {
             let now = self.now;
-            for id in core::mem::take(&mut self.waiting) {
+            for id in core::mem::take(&mut port.waiting) {
                 self.offer_again(id, now);
             }
         }
@@ -261,10 +264,12 @@ mod tests {
         let mut megaflows = Megaflows::new(Config::default());
         come_and_go(&mut megaflows, 5000);
         assert!(megaflows.installs.len() <= 1100, "{}", megaflows.installs.len());
-        // Another flow is to be translated again.
+        // Another flow of the port is to be translated again.
         let mut megaflows = Megaflows::new(Config::default());
-        megaflows.dirty_flows = 1;
+        megaflows.ports.adopt(&[PORT]);
+        megaflows.ports.get_mut(0).dirty = 1;
         come_and_go(&mut megaflows, 5000);
-        assert!(megaflows.waiting.len() <= 1100, "{}", megaflows.waiting.len());
+        let waiting = megaflows.ports.get(0).waiting.len();
+        assert!((1..=1100).contains(&waiting), "{waiting}");
     }
 }

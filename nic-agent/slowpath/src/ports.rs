@@ -1,6 +1,6 @@
 //! The ports of a worker: their counters, and what each may still use up in this round.
 
-use nic_flow::PortId;
+use nic_flow::{PortId, RuleId};
 use nic_policy::DropReason;
 use nic_policy::stats::PortStats;
 use rustc_hash::FxHashMap;
@@ -13,8 +13,19 @@ pub(crate) struct Port {
     pub(crate) deficit: i64,
     /// Flows of the cache that enter by this port.
     pub(crate) flows: u32,
+    /// Of those, flows to translate again.
+    pub(crate) dirty: u32,
+    /// Of those, flows that wait until none is dirty, because the rule of a dirty one may overlap theirs.
+    /// Every rule matches its port, so those of other ports never do. Some may be gone.
+    pub(crate) waiting: Vec<RuleId>,
     /// What is left for copies of floods.
     pub(crate) flood: Bucket,
+}
+
+impl Port {
+    const fn new(stats: PortStats) -> Port {
+        Port { stats, deficit: 0, flows: 0, dirty: 0, waiting: Vec::new(), flood: Bucket::new() }
+    }
 }
 
 /// A token bucket of one second's worth.
@@ -67,7 +78,7 @@ impl Ports {
             let next = self.list.len() as u16;
             self.index.entry(id).or_insert_with(|| {
                 let stats = PortStats { present: true, ..PortStats::new(id) };
-                self.list.push(Port { stats, deficit: 0, flows: 0, flood: Bucket::new() });
+                self.list.push(Port::new(stats));
                 next
             });
         }

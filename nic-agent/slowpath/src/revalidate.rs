@@ -41,7 +41,7 @@ impl Megaflows {
 
     /// The publication waits for the flows that depend on what was touched.
     fn mark(&mut self, touched: &[Touched], number: Option<u64>) {
-        let Megaflows { flows, publications, dirty, dirty_flows, dependents, .. } = self;
+        let Megaflows { flows, publications, dirty, dirty_flows, dependents, ports, .. } = self;
         let mut mark = |flows: &mut FlowTable, slot: u32| {
             // A dirty flow may hold an older publication: no later one is applied before that.
             let cold = flows.cold_mut(slot);
@@ -51,9 +51,11 @@ impl Megaflows {
                 cold.publication = Some(number);
                 publications.hold(number);
             }
+            let port = cold.port;
             let hot = flows.hot_mut(slot);
             if !hot.dirty {
                 hot.dirty = true;
+                ports.get_mut(port).dirty += 1;
                 dirty.push_back(flows.id(slot));
                 *dirty_flows += 1;
             }
@@ -135,7 +137,7 @@ impl Megaflows {
             if let Some(number) = cold.publication.take() {
                 self.publications.release(number);
             }
-            self.cleaned();
+            self.cleaned(port);
             return;
         }
         self.unlink(slot);

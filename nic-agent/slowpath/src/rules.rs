@@ -8,6 +8,7 @@ use crate::config::nanos;
 use crate::flows::{Life, RuleState};
 use crate::megaflows::Megaflows;
 use crate::message::{Completion, Request};
+use crate::ports::Port;
 
 /// Names of flows that are gone which a queue may hold beside as many as there are flows twice.
 const STALE: usize = 1024;
@@ -15,17 +16,18 @@ const STALE: usize = 1024;
 impl Megaflows {
     /// Offers a linked flow without a rule to the card, or says why not.
     pub(crate) fn offer(&mut self, slot: u32, now: u64) {
-        self.shed();
         let id = self.flows.id(slot);
+        let port = self.flows.cold(slot).port;
+        self.shed(port);
         let cold = self.flows.cold(slot);
         let prospect = self.prospect(cold.shape, &cold.actions);
         let cold = self.flows.cold_mut(slot);
         cold.rule = if let Some(reason) = prospect {
             RuleState::None(reason)
-        } else if self.dirty_flows > 0 {
-            self.waiting.push(id);
+        } else if self.ports.get(port).dirty > 0 {
+            self.ports.get_mut(port).waiting.push(id);
             RuleState::None(SoftwareReason::Overlap)
-        } else if let Some(blocker) = self.leaving.blocker(&cold.matches) {
+        } else if let Some(blocker) = self.leaving.blocker(port, &cold.matches) {
             self.leaving.wait(blocker, id);
             RuleState::None(SoftwareReason::Overlap)
         } else if self.rules >= self.config.rules {
@@ -38,16 +40,18 @@ impl Megaflows {
         };
     }
 
-    /// Takes the names of flows that are gone out of the queues, if they may be most of what is there.
-    /// Flows come and go as fast as senders like, and whoever empties a queue may be long in coming.
-    fn shed(&mut self) {
-        let Megaflows { flows, cache, waiting, installs, leaving, .. } = self;
+    /// Takes the names of flows that are gone out of the queues that a flow of the port may join, if they
+    /// may be most of what is there. Flows come and go as fast as senders like, and whoever empties a
+    /// queue may be long in coming.
+    fn shed(&mut self, port: u16) {
+        let Megaflows { flows, cache, ports, installs, leaving, .. } = self;
+        let Port { flows: of_port, waiting, .. } = ports.get_mut(port);
         let bound = 2 * cache.len() + STALE;
         let is = |id: RuleId, state: RuleState| {
             let cold = flows.find(id).map(|slot| flows.cold(slot));
             cold.is_some_and(|cold| cold.life == Life::Linked && cold.rule == state)
         };
-        if waiting.len() > bound {
+        if waiting.len() > 2 * *of_port as usize + STALE {
             waiting.retain(|&id| is(id, RuleState::None(SoftwareReason::Overlap)));
         }
         if installs.len() > bound {

@@ -74,7 +74,8 @@ pub struct WorkerCounters {
     pub fdb_moved: u64,
     /// MAC addresses forgotten because nobody sent from them.
     pub fdb_aged: u64,
-    /// MAC addresses not learned because a limit was reached, counted with every packet.
+    /// MAC addresses not learned because a limit was reached, of addresses or of moves, counted with every
+    /// packet.
     pub fdb_refused: u64,
     /// Copies that floods made.
     pub flooded: u64,

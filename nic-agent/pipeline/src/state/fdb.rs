@@ -15,6 +15,23 @@ pub struct Fdb {
     entries: HashMap<(BridgeId, MacAddr), Learned, Seed>,
     /// How many addresses are at each place.
     at: HashMap<Place, u32, Seed>,
+    damping: Damping,
+}
+
+/// How often an address may move. Every move makes flows stale: two places that send with one address in
+/// turn could otherwise have them translated again with every frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damping {
+    /// Moves in one window; further ones are refused until it is over.
+    pub moves: u32,
+    /// The window: it begins when the address is learned, and again with the first move after it is over.
+    /// Nanoseconds.
+    pub window: u64,
+}
+
+impl Damping {
+    /// Every move is followed.
+    pub const NONE: Damping = Damping { moves: u32::MAX, window: 0 };
 }
 
 /// A learned address.
@@ -24,6 +41,24 @@ pub struct Learned {
     pub place: Place,
     /// When a packet from it was last seen, as far as is known. Nanoseconds of the worker's clock.
     pub used: u64,
+    /// When the window began that moves are counted in. Nanoseconds of the worker's clock.
+    pub(super) since: u64,
+    /// Moves in that window.
+    pub(super) moves: u32,
+}
+
+impl Learned {
+    const fn new(place: Place, now: u64) -> Learned {
+        Learned { place, used: now, since: now, moves: 0 }
+    }
+
+    /// The address as it is after a move; `None` if it moved as often as it may.
+    fn moved(self, place: Place, now: u64, damping: Damping) -> Option<Learned> {
+        let over = now.saturating_sub(self.since) >= damping.window;
+        let (since, before) = if over { (now, 0) } else { (self.since, self.moves) };
+        let moves = before.saturating_add(1);
+        (before < damping.moves).then_some(Learned { place, used: now, since, moves })
+    }
 }
 
 /// How many addresses may be learned.
@@ -44,11 +79,19 @@ pub enum LearnError {
     /// The table is full.
     #[error("the table of addresses is full")]
     Total,
+    /// The address moved as often as it may for now.
+    #[error("the address moved as often as it may for now")]
+    Moves,
 }
 
 impl Fdb {
     pub(super) fn new(seed: Seed) -> Fdb {
-        Fdb { entries: HashMap::with_hasher(seed), at: HashMap::with_hasher(seed) }
+        Fdb { entries: HashMap::with_hasher(seed), at: HashMap::with_hasher(seed), damping: Damping::NONE }
+    }
+
+    /// From now on addresses move no more often than that.
+    pub const fn damp(&mut self, damping: Damping) {
+        self.damping = damping;
     }
 
     /// What was learned of an address.
@@ -69,7 +112,7 @@ impl Fdb {
     /// Learns an address, or that it moved. `Some(touched)` if that changes where frames go.
     ///
     /// # Errors
-    /// [`LearnError`]: an address that moved stays where it was.
+    /// [`LearnError`]: an address that moved stays where it was, and may move another time.
     pub fn learn(
         &mut self,
         bridge: BridgeId,
@@ -86,11 +129,12 @@ impl Fdb {
         if self.at.get(&place).copied().unwrap_or(0) >= limits.place {
             return Err(LearnError::Place);
         }
-        let moved = self.entries.contains_key(&(bridge, mac));
-        if !moved && self.entries.len() >= limits.total as usize {
-            return Err(LearnError::Total);
-        }
-        if let Some(old) = self.entries.insert((bridge, mac), Learned { place, used: now }) {
+        let learned = match self.entries.get(&(bridge, mac)) {
+            Some(known) => known.moved(place, now, self.damping).ok_or(LearnError::Moves)?,
+            None if self.entries.len() >= limits.total as usize => return Err(LearnError::Total),
+            None => Learned::new(place, now),
+        };
+        if let Some(old) = self.entries.insert((bridge, mac), learned) {
             self.left(old.place);
         }
         *self.at.entry(place).or_default() += 1;

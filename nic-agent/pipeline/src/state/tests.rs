@@ -35,7 +35,30 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 const LIMITS: Limits = Limits { place: 3, total: 6 };
 
-type Naive = BTreeMap<(BridgeId, MacAddr), Learned>;
+const DAMPING: Damping = Damping { moves: 2, window: 12 };
+
+/// An address and its whole history.
+#[derive(Debug)]
+struct Station {
+    place: Place,
+    used: u64,
+    learned: u64,
+    moves: Vec<u64>,
+}
+
+impl Station {
+    fn may_move(&self, now: u64) -> bool {
+        let mut begin = self.learned;
+        for &at in self.moves.iter().chain([&now]) {
+            if at >= begin + DAMPING.window {
+                begin = at;
+            }
+        }
+        self.moves.iter().filter(|&&at| at >= begin).count() < DAMPING.moves as usize
+    }
+}
+
+type Naive = BTreeMap<(BridgeId, MacAddr), Station>;
 
 fn naive_learn(
     naive: &mut Naive,
@@ -43,24 +66,70 @@ fn naive_learn(
     place: Place,
     now: u64,
 ) -> Result<bool, LearnError> {
-    if naive.get(&id).is_some_and(|known| known.place == place) {
-        naive.insert(id, Learned { place, used: now });
+    if let Some(known) = naive.get_mut(&id).filter(|known| known.place == place) {
+        known.used = now;
         return Ok(false);
     }
     if naive.values().filter(|learned| learned.place == place).count() >= LIMITS.place as usize {
         return Err(LearnError::Place);
     }
-    if !naive.contains_key(&id) && naive.len() >= LIMITS.total as usize {
+    let full = naive.len() >= LIMITS.total as usize;
+    if let Some(known) = naive.get_mut(&id) {
+        if !known.may_move(now) {
+            return Err(LearnError::Moves);
+        }
+        (known.place, known.used) = (place, now);
+        known.moves.push(now);
+    } else if full {
         return Err(LearnError::Total);
+    } else {
+        naive.insert(id, Station { place, used: now, learned: now, moves: Vec::new() });
     }
-    naive.insert(id, Learned { place, used: now });
     Ok(true)
+}
+
+#[test]
+fn an_address_moves_so_often_in_a_window_and_then_stays_until_it_is_over() {
+    let mut fdb = Fdb::new(Seed::new(1));
+    fdb.damp(Damping { moves: 2, window: 100 });
+    let places = [0, 1].map(|n| Place::Port(PortId::from_bits(n)));
+    let mut learn = |n: usize, now| fdb.learn(BridgeId(1), MacAddr::from_u64(1), places[n], now, LIMITS);
+    let touched = Ok(Some(Touched::Fdb(BridgeId(1), MacAddr::from_u64(1))));
+    assert_eq!(learn(0, 1000), touched);
+    assert_eq!(learn(1, 1001), touched);
+    assert_eq!(learn(0, 1050), touched);
+    for now in 1051..1100 {
+        assert_eq!(learn(1, now), Err(LearnError::Moves));
+        assert_eq!(learn(0, now), Ok(None), "it is where it was");
+    }
+    assert_eq!(learn(1, 1100), touched);
+    assert_eq!(learn(0, 1199), touched);
+    assert_eq!(learn(1, 1199), Err(LearnError::Moves));
+    assert_eq!(learn(1, 5000), touched);
+    assert_eq!(learn(0, 5099), touched, "the window began with the move before");
+    assert_eq!(learn(1, 5099), Err(LearnError::Moves));
+}
+
+#[test]
+fn every_move_is_followed_without_damping_and_none_if_none_may_be() {
+    let places = [0, 1].map(|n| Place::Port(PortId::from_bits(n)));
+    let followed = |damping| {
+        let mut fdb = Fdb::new(Seed::new(1));
+        fdb.damp(damping);
+        let mut learn = |n: usize| fdb.learn(BridgeId(1), MacAddr::from_u64(1), places[n % 2], 7, LIMITS);
+        assert!(learn(0).is_ok());
+        (1..=100).filter(|&n| matches!(learn(n), Ok(Some(_)))).count()
+    };
+    assert_eq!(followed(Damping::NONE), 100);
+    assert_eq!(followed(Damping { moves: 1, window: 0 }), 100);
+    assert_eq!(followed(Damping { moves: 0, window: 0 }), 0);
 }
 
 proptest! {
     #[test]
     fn stations_are_known_where_they_were_last_seen_within_the_limits(steps in steps()) {
         let (mut fdb, mut naive) = (Fdb::new(Seed::new(1)), Naive::new());
+        fdb.damp(DAMPING);
         for (step, now) in steps.into_iter().zip(1..) {
             match step {
                 Step::Learn(bridge, mac, place) => {
@@ -86,11 +155,13 @@ proptest! {
                     prop_assert_eq!(touched.len(), before - naive.len());
                 }
             }
-            let known: Naive = fdb.iter().map(|(bridge, mac, learned)| ((bridge, mac), *learned)).collect();
-            prop_assert_eq!(&known, &naive);
+            let known: BTreeMap<_, _> =
+                fdb.iter().map(|(bridge, mac, at)| ((bridge, mac), (at.place, at.used))).collect();
+            let expected: BTreeMap<_, _> = naive.iter().map(|(&id, at)| (id, (at.place, at.used))).collect();
+            prop_assert_eq!(known, expected);
             prop_assert_eq!((fdb.len(), fdb.is_empty()), (naive.len(), naive.is_empty()));
-            for (&(bridge, mac), learned) in &naive {
-                prop_assert_eq!(fdb.get(bridge, mac), Some(learned));
+            for (&(bridge, mac), station) in &naive {
+                prop_assert_eq!(fdb.get(bridge, mac).map(|known| known.place), Some(station.place));
             }
         }
     }

@@ -4,6 +4,7 @@ mod announcements;
 mod floods;
 pub(crate) mod frames;
 mod learning;
+mod moves;
 mod neighbors;
 mod node;
 mod property;
