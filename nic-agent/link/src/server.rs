@@ -90,13 +90,20 @@ pub trait Backend: Send + Sync + 'static {
 
 /// The gRPC service over a backend.
 pub fn service<B: Backend>(backend: Arc<B>) -> DatapathServer<impl Datapath> {
-    DatapathServer::new(Service { backend, lease: watch::Sender::new(None), syncs: AtomicU64::new(0) })
+    DatapathServer::new(Service {
+        backend,
+        lease: watch::Sender::new(None),
+        turn: Arc::default(),
+        syncs: AtomicU64::new(0),
+    })
 }
 
 struct Service<B> {
     backend: Arc<B>,
     /// The greatest lease seen and what its handshake declared.
     lease: watch::Sender<Option<Writer>>,
+    /// Held by whoever looks at what is in force, until what follows from that is done.
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// Numbers the Syncs, for the log.
     syncs: AtomicU64,
 }
@@ -257,6 +264,8 @@ impl<B: Backend> Datapath for Service<B> {
         &self,
         request: Request<pb::HandshakeRequest>,
     ) -> Result<Response<pb::HandshakeResponse>, Status> {
+        // What is being published is in force before the next writer hears what is.
+        let _turn = self.turn.lock().await;
         Ok(Response::new(self.shake(request.get_ref())?))
     }
 
@@ -266,6 +275,7 @@ impl<B: Backend> Datapath for Service<B> {
     ) -> Result<Response<pb::SyncResponse>, Status> {
         let (header, delta) = read_sync(request.into_inner()).await?;
         let store = store_uuid(&header.store_uuid)?;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         let writer = self.writer(header.lease)?;
         let in_force = self.backend.in_force();
         check_store(in_force, store, header.revision, writer.adopt && writer.store == store)?;
@@ -279,7 +289,15 @@ impl<B: Backend> Datapath for Service<B> {
             Some(pb::sync_header::Base::Full(_)) => {}
         }
         let (revision, changes, full) = (delta.revision.0, delta.changes.len(), delta.replace_all);
-        let changed = self.backend.publish(store, delta).await?;
+        // A call ends with its connection, wherever it is. What the worker has begun to go by must be in force
+        // all the same, or the next Sync would lead from another policy than the worker's.
+        let backend = Arc::clone(&self.backend);
+        let publishing = tokio::spawn(async move {
+            let published = backend.publish(store, delta).await;
+            drop(turn);
+            published
+        });
+        let changed = publishing.await.map_err(|_| Rejection::ShuttingDown)??;
         let number = self.syncs.fetch_add(1, Ordering::Relaxed);
         tracing::info!(number, revision, full, changes, changed, "policy in force");
         Ok(Response::new(pb::SyncResponse { revision, changed }))

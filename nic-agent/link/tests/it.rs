@@ -25,6 +25,8 @@ struct Memory {
     deltas: Mutex<Vec<(Uuid, Delta)>>,
     in_force: watch::Sender<InForce>,
     applied: watch::Sender<Revision>,
+    /// While it is false, what is published is with the worker and not in force.
+    worker: watch::Sender<bool>,
     devices: watch::Sender<Vec<Device>>,
 }
 
@@ -35,6 +37,7 @@ impl Memory {
             deltas: Mutex::default(),
             in_force: watch::Sender::new(InForce::default()),
             applied: watch::Sender::new(Revision(0)),
+            worker: watch::Sender::new(true),
             devices: watch::Sender::new(Vec::new()),
         })
     }
@@ -101,6 +104,7 @@ impl Backend for Memory {
     async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection> {
         let (changed, revision) = (delta.changes.len() as u64, delta.revision);
         self.deltas.lock().unwrap().push((store, delta));
+        self.worker.subscribe().wait_for(|done| *done).await.unwrap();
         self.in_force.send_replace(InForce { store: Some(store), revision });
         self.applied.send_replace(revision);
         Ok(changed)
@@ -322,6 +326,33 @@ async fn an_agent_that_comes_back_sends_only_what_changed_meanwhile() {
     let third = agent(&socket, store, 4, false);
     until(&third.client, applied(4)).await;
     assert_eq!(datapath.deltas().len(), 2);
+}
+
+#[tokio::test]
+async fn a_sync_whose_writer_is_gone_is_in_force_before_the_next_writer_hears_what_is() {
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let _server = serve(&datapath, &socket);
+    let store = new_uuid();
+    datapath.worker.send_replace(false);
+    let first = agent(&socket, store, 2, false);
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while datapath.deltas().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .expect("the worker gets the policy");
+    // It dies in the middle of it, and its connection with it.
+    first.task.abort();
+    drop(first);
+    let second = agent(&socket, store, 4, false);
+    // Time for the datapath to notice: with less, the test passes all the same and proves less.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    datapath.worker.send_replace(true);
+    until(&second.client, applied(4)).await;
+    let deltas: Vec<Delta> = datapath.deltas().into_iter().map(|(_, delta)| delta).collect();
+    assert_eq!(deltas, [rules(Revision(2), 0, true), rules(Revision(4), 2, false)]);
 }
 
 #[tokio::test]
