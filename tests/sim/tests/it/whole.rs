@@ -9,6 +9,7 @@
 mod agent;
 mod chaos;
 mod datapath;
+mod disk;
 mod fault;
 mod kept;
 mod link;

@@ -147,6 +147,10 @@ impl Node {
     }
 
     fn agent_faults(&mut self, ctx: &mut Context) {
+        if ctx.random.chance(50) {
+            self.change(ctx);
+            (0..ctx.random.below(6)).for_each(|_| self.step_agent(ctx));
+        }
         let Some(agent) = &self.agent else {
             self.start_agent(ctx);
             return;
