@@ -289,8 +289,8 @@ impl<B: Backend> Datapath for Service<B> {
             Some(pb::sync_header::Base::Full(_)) => {}
         }
         let (revision, changes, full) = (delta.revision.0, delta.changes.len(), delta.replace_all);
-        // A call ends with its connection, wherever it is. What the worker has begun to go by must be in force
-        // all the same, or the next Sync would lead from another policy than the worker's.
+        // A call ends with its connection, wherever it is. What the worker has begun to go by must be in
+        // force all the same, or the next Sync would lead from another policy than the worker's.
         let backend = Arc::clone(&self.backend);
         let publishing = tokio::spawn(async move {
             let published = backend.publish(store, delta).await;
