@@ -3,8 +3,8 @@
 //! The service fences writers and reads every Sync whole before it asks the [`Backend`] to publish
 //! it, so half a stream, an unknown field or a stale writer changes nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -30,6 +30,8 @@ use crate::error::Rejection;
 
 /// Flows in one message of a list.
 const FLOWS_A_MESSAGE: usize = 64;
+/// Leases that are given out and not used, at most; older ones are forgotten.
+const MAX_OFFERED: usize = 16;
 /// MAC addresses or neighbours in one message of a list.
 const LEARNED_A_MESSAGE: usize = 512;
 
@@ -93,6 +95,7 @@ pub fn service<B: Backend>(backend: Arc<B>) -> DatapathServer<impl Datapath> {
     DatapathServer::new(Service {
         backend,
         lease: watch::Sender::new(None),
+        offered: Mutex::default(),
         turn: Arc::default(),
         syncs: AtomicU64::new(0),
     })
@@ -100,8 +103,11 @@ pub fn service<B: Backend>(backend: Arc<B>) -> DatapathServer<impl Datapath> {
 
 struct Service<B> {
     backend: Arc<B>,
-    /// The greatest lease seen and what its handshake declared.
+    /// The greatest lease that was used and what its handshake declared.
     lease: watch::Sender<Option<Writer>>,
+    /// Greater ones that were given out and not used yet, the oldest first. A lease fences those before it
+    /// when it is used: a handshake may be read after its agent died, and after that of the next one.
+    offered: Mutex<Vec<Writer>>,
     /// Held by whoever looks at what is in force, until what follows from that is done.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Numbers the Syncs, for the log.
@@ -120,6 +126,7 @@ struct Writer {
 impl<B: Backend> Service<B> {
     /// The writer, if the lease is the latest.
     fn writer(&self, lease: u64) -> Result<Writer, Rejection> {
+        self.take_lease(lease);
         match *self.lease.borrow() {
             Some(writer) if writer.lease == lease => Ok(writer),
             Some(writer) if writer.lease > lease => {
@@ -131,7 +138,8 @@ impl<B: Backend> Service<B> {
 
     /// What the agent speaks. Before the first handshake nobody is there whose words could be missed.
     fn schema(&self) -> Schema {
-        self.lease.borrow().map_or(Schema::NEWEST, |writer| writer.schema)
+        let offered = self.offered().last().copied();
+        offered.or(*self.lease.borrow()).map_or(Schema::NEWEST, |writer| writer.schema)
     }
 
     fn shake(&self, request: &pb::HandshakeRequest) -> Result<pb::HandshakeResponse, Rejection> {
@@ -149,9 +157,9 @@ impl<B: Backend> Service<B> {
         let in_force = self.backend.in_force();
         check_store(in_force, store, request.revision, request.adopt)?;
         let schema = Schema(schema_version);
-        let lease = self.take_lease(Writer { lease: request.lease, store, adopt: request.adopt, schema })?;
+        let lease = self.offer_lease(Writer { lease: request.lease, store, adopt: request.adopt, schema })?;
         tracing::info!(%store, revision = request.revision, lease, adopt = request.adopt,
-            version = request.version, "a writer holds the lease");
+            version = request.version, "a writer was given a lease");
         Ok(pb::HandshakeResponse {
             store_uuid: in_force.store.map(|uuid| uuid.as_bytes().to_vec()).unwrap_or_default(),
             revision: in_force.revision.0,
@@ -164,24 +172,40 @@ impl<B: Backend> Service<B> {
         })
     }
 
-    /// Makes `writer` the one that may write, unless a later one already may. Returns its lease.
-    fn take_lease(&self, mut writer: Writer) -> Result<u64, Rejection> {
-        let mut fenced_by = None;
-        self.lease.send_if_modified(|current| {
-            let latest = current.map_or(0, |current| current.lease);
-            if writer.lease == 0 {
-                writer.lease = latest + 1;
-            } else if latest > writer.lease {
-                fenced_by = Some(latest);
-                return false;
-            }
-            *current = Some(writer);
-            true
-        });
-        match fenced_by {
-            Some(latest) => Err(Rejection::LeaseFenced { lease: writer.lease, latest }),
-            None => Ok(writer.lease),
+    /// Gives out a lease, unless a later one is used already.
+    fn offer_lease(&self, mut writer: Writer) -> Result<u64, Rejection> {
+        let mut offered = self.offered();
+        let latest = self.lease.borrow().map_or(0, |current| current.lease);
+        if writer.lease == 0 {
+            writer.lease = offered.iter().fold(latest, |latest, other| latest.max(other.lease)) + 1;
+        } else if latest > writer.lease {
+            return Err(Rejection::LeaseFenced { lease: writer.lease, latest });
         }
+        if latest == writer.lease {
+            self.lease.send_replace(Some(writer));
+            return Ok(writer.lease);
+        }
+        offered.retain(|other| other.lease != writer.lease);
+        if offered.len() == MAX_OFFERED {
+            offered.remove(0);
+        }
+        offered.push(writer);
+        Ok(writer.lease)
+    }
+
+    /// A lease is used: if it was given out and none after it was used, its writer is the one that may
+    /// write.
+    fn take_lease(&self, lease: u64) {
+        let mut offered = self.offered();
+        if let Some(writer) = offered.iter().copied().find(|writer| writer.lease == lease) {
+            offered.retain(|other| other.lease > lease);
+            self.lease.send_replace(Some(writer));
+        }
+    }
+
+    fn offered(&self) -> MutexGuard<'_, Vec<Writer>> {
+        // The list is whole after each of its own steps.
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends when a later writer takes the lease.

@@ -404,6 +404,31 @@ async fn the_latest_writer_fences_the_older_one() {
 }
 
 #[tokio::test]
+async fn a_lease_that_nobody_uses_fences_nobody() {
+    use nic_proto::datapath::v1 as pb;
+    let (_folder, socket) = socket();
+    let datapath = Memory::new();
+    let _server = serve(&datapath, &socket);
+    let store = new_uuid();
+    let living = agent(&socket, store, 2, false);
+    until(&living.client, applied(2)).await;
+    // The handshake of an agent that died is read only now.
+    let hello = pb::HandshakeRequest {
+        store_uuid: store.as_bytes().to_vec(),
+        revision: 2,
+        schema_versions: nic_link::SCHEMA_VERSIONS.to_vec(),
+        ..pb::HandshakeRequest::default()
+    };
+    let mut raw = raw(&socket).await;
+    let late = raw.handshake(hello).await.unwrap().get_ref().lease;
+    living.source.newest.send_replace(Revision(3));
+    until(&living.client, applied(3)).await;
+    // Once it is used, it does.
+    raw.events(pb::EventsRequest { lease: late }).await.unwrap();
+    until(&living.client, |state| state.connection != Connection::Up).await;
+}
+
+#[tokio::test]
 async fn another_store_or_an_older_revision_must_be_adopted_on_purpose() {
     let (_folder, socket) = socket();
     let datapath = Memory::new();
