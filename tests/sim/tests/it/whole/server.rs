@@ -1,6 +1,5 @@
 //! nic-datapath's end of the connection, and its view of the policy: what `nic_link::server` and the
-//! control thread do, message by message, but for one thing: a lease counts from its first use on, not
-//! from the handshake that gave it out (see `docs/reliability.md`).
+//! control thread do, message by message.
 
 use std::collections::{BTreeMap, VecDeque};
 
