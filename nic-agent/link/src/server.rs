@@ -4,7 +4,7 @@
 //! it, so half a stream, an unknown field or a stale writer changes nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -32,6 +32,8 @@ use crate::error::Rejection;
 
 /// Flows in one message of a list.
 const FLOWS_A_MESSAGE: usize = 64;
+/// Leases that are given out and not used, at most; older ones are forgotten.
+const MAX_OFFERED: usize = 16;
 /// MAC addresses or neighbours in one message of a list.
 const LEARNED_A_MESSAGE: usize = 512;
 
@@ -111,6 +113,8 @@ pub fn service<B: Backend>(backend: Arc<B>) -> DatapathServer<impl Datapath> {
         backend,
         attendance: Arc::new(attendance),
         lease: watch::Sender::new(None),
+        offered: Mutex::default(),
+        turn: Arc::default(),
         syncs: AtomicU64::new(0),
         applied: OnceLock::new(),
     })
@@ -119,8 +123,13 @@ pub fn service<B: Backend>(backend: Arc<B>) -> DatapathServer<impl Datapath> {
 struct Service<B> {
     backend: Arc<B>,
     attendance: Arc<Attendance<B>>,
-    /// The greatest lease seen and what its handshake declared.
+    /// The greatest lease that was used and what its handshake declared.
     lease: watch::Sender<Option<Writer>>,
+    /// Greater ones that were given out and not used yet, the oldest first. A lease fences those before it
+    /// when it is used: a handshake may be read after its agent died, and after that of the next one.
+    offered: Mutex<Vec<Writer>>,
+    /// Held by whoever looks at what is in force, until what follows from that is done.
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// Numbers the Syncs, for the log.
     syncs: AtomicU64,
     /// Says in the log when they are applied; from the first one on.
@@ -184,6 +193,7 @@ impl<B: Backend> Drop for Listener<B> {
 impl<B: Backend> Service<B> {
     /// The writer, if the lease is the latest.
     fn writer(&self, lease: u64) -> Result<Writer, Rejection> {
+        self.take_lease(lease);
         match *self.lease.borrow() {
             Some(writer) if writer.lease == lease => Ok(writer),
             Some(writer) if writer.lease > lease => {
@@ -208,12 +218,12 @@ impl<B: Backend> Service<B> {
         let in_force = self.backend.in_force();
         check_store(in_force, store, request.revision, request.adopt)?;
         let schema = Schema(schema_version);
-        let lease = self.take_lease(Writer { lease: request.lease, store, adopt: request.adopt, schema })?;
+        let lease = self.offer_lease(Writer { lease: request.lease, store, adopt: request.adopt, schema })?;
         if in_force == (InForce { store: Some(store), revision: Revision(request.revision) }) {
             self.backend.confirmed();
         }
         tracing::info!(%store, revision = request.revision, lease, adopt = request.adopt,
-            version = request.version, "a writer holds the lease");
+            version = request.version, "a writer was given a lease");
         Ok(pb::HandshakeResponse {
             store_uuid: in_force.store.map(|uuid| uuid.as_bytes().to_vec()).unwrap_or_default(),
             revision: in_force.revision.0,
@@ -226,24 +236,40 @@ impl<B: Backend> Service<B> {
         })
     }
 
-    /// Makes `writer` the one that may write, unless a later one already may. Returns its lease.
-    fn take_lease(&self, mut writer: Writer) -> Result<u64, Rejection> {
-        let mut fenced_by = None;
-        self.lease.send_if_modified(|current| {
-            let latest = current.map_or(0, |current| current.lease);
-            if writer.lease == 0 {
-                writer.lease = latest + 1;
-            } else if latest > writer.lease {
-                fenced_by = Some(latest);
-                return false;
-            }
-            *current = Some(writer);
-            true
-        });
-        match fenced_by {
-            Some(latest) => Err(Rejection::LeaseFenced { lease: writer.lease, latest }),
-            None => Ok(writer.lease),
+    /// Gives out a lease, unless a later one is used already.
+    fn offer_lease(&self, mut writer: Writer) -> Result<u64, Rejection> {
+        let mut offered = self.offered();
+        let latest = self.lease.borrow().map_or(0, |current| current.lease);
+        if writer.lease == 0 {
+            writer.lease = offered.iter().fold(latest, |latest, other| latest.max(other.lease)) + 1;
+        } else if latest > writer.lease {
+            return Err(Rejection::LeaseFenced { lease: writer.lease, latest });
         }
+        if latest == writer.lease {
+            self.lease.send_replace(Some(writer));
+            return Ok(writer.lease);
+        }
+        offered.retain(|other| other.lease != writer.lease);
+        if offered.len() == MAX_OFFERED {
+            offered.remove(0);
+        }
+        offered.push(writer);
+        Ok(writer.lease)
+    }
+
+    /// A lease is used: if it was given out and none after it was used, its writer is the one that may
+    /// write.
+    fn take_lease(&self, lease: u64) {
+        let mut offered = self.offered();
+        if let Some(writer) = offered.iter().copied().find(|writer| writer.lease == lease) {
+            offered.retain(|other| other.lease > lease);
+            self.lease.send_replace(Some(writer));
+        }
+    }
+
+    fn offered(&self) -> MutexGuard<'_, Vec<Writer>> {
+        // The list is whole after each of its own steps.
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends when a later writer takes the lease.
@@ -326,6 +352,8 @@ impl<B: Backend> Datapath for Service<B> {
         &self,
         request: Request<pb::HandshakeRequest>,
     ) -> Result<Response<pb::HandshakeResponse>, Status> {
+        // What is being published is in force before the next writer hears what is.
+        let _turn = self.turn.lock().await;
         Ok(Response::new(self.shake(request.get_ref())?))
     }
 
@@ -336,6 +364,7 @@ impl<B: Backend> Datapath for Service<B> {
         let calls = Calls::read(request.metadata());
         let (header, delta) = read_sync(request.into_inner()).await?;
         let store = store_uuid(&header.store_uuid)?;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         let writer = self.writer(header.lease)?;
         let in_force = self.backend.in_force();
         check_store(in_force, store, header.revision, writer.adopt && writer.store == store)?;
@@ -350,7 +379,15 @@ impl<B: Backend> Datapath for Service<B> {
         }
         let (revision, changes, full) = (delta.revision.0, delta.changes.len(), delta.replace_all);
         let before = *self.backend.applied().borrow();
-        let changed = self.backend.publish(store, delta).await?;
+        // A call ends with its connection, wherever it is. What the worker has begun to go by must be in
+        // force all the same, or the next Sync would lead from another policy than the worker's.
+        let backend = Arc::clone(&self.backend);
+        let publishing = tokio::spawn(async move {
+            let published = backend.publish(store, delta).await;
+            drop(turn);
+            published
+        });
+        let changed = publishing.await.map_err(|_| Rejection::ShuttingDown)??;
         let number = self.syncs.fetch_add(1, Ordering::Relaxed);
         tracing::info!(number, revision, full, changes, changed, calls = calls.shown(), "policy in force");
         let applied = self.applied.get_or_init(|| Applied::new(self.backend.applied(), log_applied));

@@ -20,6 +20,8 @@ mod error;
 mod history;
 mod requests;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod writer;
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! A card in memory: the software E-Switch behind the slow path's two seams, with seeded faults.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nic_flow::seam::{Burst, DestroyError, Errno, PacketBuf, PacketIo, Refusal, RuleSink};
 use nic_flow::{Counters, PortId, Rule};
@@ -12,7 +13,7 @@ use soft_eswitch::{
     SwitchRule, Unsent,
 };
 
-use crate::frame::Frame;
+use crate::frame::{Frame, Pool};
 use crate::random::Random;
 
 /// How unreliable a card is, in percent of the calls.
@@ -20,6 +21,12 @@ use crate::random::Random;
 pub struct Faults {
     /// Creations refused because the card is busy.
     pub busy: u64,
+    /// Creations refused because the card says that it is full.
+    pub full: u64,
+    /// Creations that the driver refuses with an error of its own.
+    pub broken: u64,
+    /// Creations after which the rule forwards only some time later; the card says that it does at once.
+    pub lagging: u64,
     /// Creations after which the rule is not in the card, which says that it is.
     pub lost: u64,
     /// Destructions that fail.
@@ -28,6 +35,33 @@ pub struct Faults {
     pub unread: u64,
     /// Queries that give what the query before gave.
     pub stale: u64,
+}
+
+/// How often a card was unreliable, by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hits {
+    /// As [`Faults::busy`].
+    pub busy: u64,
+    /// As [`Faults::full`].
+    pub full: u64,
+    /// As [`Faults::broken`].
+    pub broken: u64,
+    /// As [`Faults::lagging`].
+    pub lagging: u64,
+    /// As [`Faults::lost`].
+    pub lost: u64,
+    /// As [`Faults::undestroyed`].
+    pub undestroyed: u64,
+    /// As [`Faults::unread`].
+    pub unread: u64,
+    /// As [`Faults::stale`].
+    pub stale: u64,
+    /// Packets that a port had and the slow path did not get: its queue was stalled.
+    pub stalled: u64,
+    /// Packets that a port did not take from the slow path.
+    pub unsent: u64,
+    /// Copies and packets of the agent's own for which there was no buffer.
+    pub unbuffered: u64,
 }
 
 /// A packet that left the card.
@@ -57,8 +91,14 @@ struct State {
     rules: BTreeMap<u64, Held>,
     /// Packets that a port takes from the slow path; no entry: any number.
     room: BTreeMap<PortId, usize>,
+    /// Ports whose packets the slow path does not get.
+    stalled: BTreeSet<PortId>,
     /// Buffers for copies and for the agent's own packets; `None`: any number.
     buffers: Option<usize>,
+    /// Buffers in use.
+    pool: Pool,
+    now: Duration,
+    hits: Hits,
 }
 
 #[derive(Default)]
@@ -67,10 +107,15 @@ struct Wires {
     missed: BTreeMap<PortId, VecDeque<Frame>>,
 }
 
+/// The longest time after which a rule that lags forwards, in microseconds.
+const LAG: u64 = 60_000;
+
 struct Held {
     rule: Rule,
-    /// `None`: the rule is lost.
+    /// `None`: the rule is lost, or lags.
     handle: Option<RuleHandle>,
+    /// When it forwards, if it lags.
+    due: Option<Duration>,
     /// As last read.
     read: Counters,
 }
@@ -87,7 +132,11 @@ impl Card {
             next: 0,
             rules: BTreeMap::new(),
             room: BTreeMap::new(),
+            stalled: BTreeSet::new(),
             buffers: None,
+            pool: Pool::default(),
+            now: Duration::ZERO,
+            hits: Hits::default(),
         };
         Card { state: Rc::new(RefCell::new(state)), ports: ports.into() }
     }
@@ -104,11 +153,11 @@ impl Card {
 
     /// A frame enters by a port. True if a rule took it; else it waits for the slow path.
     pub fn enter(&self, port: PortId, frame: &[u8]) -> bool {
-        let State { forwarder, wires, .. } = &mut *self.state.borrow_mut();
+        let State { forwarder, wires, pool, .. } = &mut *self.state.borrow_mut();
         let waiting = |wires: &Wires| wires.missed.get(&port).map_or(0, VecDeque::len);
         let before = waiting(wires);
         let mut burst = Burst::new();
-        if burst.push(Frame::new(frame)).is_ok() {
+        if burst.push(pool.frame(frame)).is_ok() {
             forwarder.forward(port, &mut burst, wires).expect("the test names ports of the card");
         }
         waiting(wires) == before
@@ -116,7 +165,8 @@ impl Card {
 
     /// A frame comes to the slow path of a port, whatever the rules say.
     pub fn miss(&self, port: PortId, frame: &[u8]) {
-        self.state.borrow_mut().wires.missed.entry(port).or_default().push_back(Frame::new(frame));
+        let State { wires, pool, .. } = &mut *self.state.borrow_mut();
+        wires.missed.entry(port).or_default().push_back(pool.frame(frame));
     }
 
     /// Frames that wait for the slow path, by port in order.
@@ -151,10 +201,55 @@ impl Card {
     pub fn lose_rules(&self) {
         let State { forwarder, rules, .. } = &mut *self.state.borrow_mut();
         for held in rules.values_mut() {
+            held.due = None;
             if let Some(handle) = held.handle.take() {
                 held.read = forwarder.switch().destroy(handle).unwrap_or(held.read);
             }
         }
+    }
+
+    /// The card dies and is started again: no rule, no packet, no handle is left.
+    pub fn restart(&self) {
+        self.lose_rules();
+        let State { rules, wires, .. } = &mut *self.state.borrow_mut();
+        rules.clear();
+        wires.missed.clear();
+    }
+
+    /// It is that late. Rules that lag forward once their time has come.
+    pub fn advance(&self, now: Duration) {
+        let State { forwarder, rules, now: known, .. } = &mut *self.state.borrow_mut();
+        *known = now;
+        for held in rules.values_mut().filter(|held| held.due.is_some_and(|due| due <= now)) {
+            held.due = None;
+            // A card that has no room any more has lost the rule.
+            held.handle = insert(forwarder.switch(), &held.rule).ok();
+        }
+    }
+
+    /// How often the card was unreliable since it was made.
+    pub fn hits(&self) -> Hits {
+        self.state.borrow().hits
+    }
+
+    /// A buffer of the card's with these bytes.
+    pub fn buffer(&self, bytes: &[u8]) -> Frame {
+        self.state.borrow().pool.frame(bytes)
+    }
+
+    /// Buffers that are in use.
+    pub fn buffers_in_use(&self) -> usize {
+        self.state.borrow().pool.in_use()
+    }
+
+    /// The slow path gets no packet of that port, or gets them again.
+    pub fn set_stalled(&self, port: PortId, stalled: bool) {
+        let state = &mut *self.state.borrow_mut();
+        if stalled {
+            state.stalled.insert(port)
+        } else {
+            state.stalled.remove(&port)
+        };
     }
 
     /// The port takes no more than that many packets from the slow path.
@@ -170,7 +265,9 @@ impl Card {
     fn take_buffer(&self) -> Option<()> {
         let state = &mut *self.state.borrow_mut();
         if let Some(buffers) = &mut state.buffers {
-            *buffers = buffers.checked_sub(1)?;
+            let left = buffers.checked_sub(1);
+            state.hits.unbuffered += u64::from(left.is_none());
+            *buffers = left?;
         }
         Some(())
     }
@@ -210,8 +307,12 @@ impl PacketIo for CardIo {
     }
 
     fn receive(&mut self, port: PortId, burst: &mut Burst<Frame>) -> usize {
-        let mut state = self.0.state.borrow_mut();
-        let Some(waiting) = state.wires.missed.get_mut(&port) else { return 0 };
+        let State { wires, stalled, hits, .. } = &mut *self.0.state.borrow_mut();
+        let Some(waiting) = wires.missed.get_mut(&port) else { return 0 };
+        if stalled.contains(&port) {
+            hits.stalled += waiting.len() as u64;
+            return 0;
+        }
         let mut received = 0;
         while !burst.is_full()
             && let Some(frame) = waiting.pop_front()
@@ -227,6 +328,7 @@ impl PacketIo for CardIo {
         let (mut sent, mut left) = (0, Burst::new());
         for frame in std::mem::take(burst) {
             if room == 0 {
+                state.hits.unsent += 1;
                 left.push(frame).expect("no more than came");
                 continue;
             }
@@ -248,7 +350,7 @@ impl PacketIo for CardIo {
 
     fn allocate(&mut self, frame: &[u8]) -> Option<Frame> {
         self.0.take_buffer()?;
-        Some(Frame::new(frame))
+        Some(self.0.state.borrow_mut().pool.frame(frame))
     }
 }
 
@@ -258,22 +360,44 @@ pub struct CardRules(Card);
 
 const EIO: Errno = Errno(5);
 
+impl State {
+    /// True if this fault happens now, in `percent` of 100 cases.
+    fn hit(&mut self, percent: u64, count: impl FnOnce(&mut Hits) -> &mut u64) -> bool {
+        let hit = percent > 0 && self.random.chance(percent);
+        *count(&mut self.hits) += u64::from(hit);
+        hit
+    }
+}
+
+fn insert(switch: &Switch, rule: &Rule) -> Result<RuleHandle, CreateError> {
+    let wanted =
+        SwitchRule { priority: 0, matches: rule.matches, actions: rule.actions.clone(), count: true };
+    switch.create(rule.matches.key().in_port(), wanted)
+}
+
 impl RuleSink for CardRules {
     type Handle = u64;
 
     fn create(&mut self, rule: &Rule) -> Result<u64, Refusal> {
         let state = &mut *self.0.state.borrow_mut();
-        if state.random.chance(state.faults.busy) {
+        let faults = state.faults;
+        if state.hit(faults.busy, |hits| &mut hits.busy) {
             return Err(Refusal::Busy);
         }
-        let wanted =
-            SwitchRule { priority: 0, matches: rule.matches, actions: rule.actions.clone(), count: true };
-        let switch = state.forwarder.switch();
-        let created = switch.create(rule.matches.key().in_port(), wanted).map_err(refusal)?;
-        let mut held = Held { rule: rule.clone(), handle: Some(created), read: Counters::default() };
-        if state.random.chance(state.faults.lost) {
+        if state.hit(faults.full, |hits| &mut hits.full) {
+            return Err(Refusal::Full);
+        }
+        if state.hit(faults.broken, |hits| &mut hits.broken) {
+            return Err(Refusal::Driver(EIO));
+        }
+        let created = insert(state.forwarder.switch(), rule).map_err(refusal)?;
+        let mut held =
+            Held { rule: rule.clone(), handle: Some(created), due: None, read: Counters::default() };
+        let lags = state.hit(faults.lagging, |hits| &mut hits.lagging);
+        if lags || state.hit(faults.lost, |hits| &mut hits.lost) {
             held.handle = None;
-            switch.destroy(created).expect("it was just created");
+            held.due = lags.then(|| state.now + Duration::from_micros(1 + state.random.below(LAG)));
+            state.forwarder.switch().destroy(created).expect("it was just created");
         }
         state.next += 1;
         state.rules.insert(state.next, held);
@@ -282,7 +406,7 @@ impl RuleSink for CardRules {
 
     fn destroy(&mut self, handle: u64) -> Result<Counters, DestroyError<u64>> {
         let state = &mut *self.0.state.borrow_mut();
-        if state.random.chance(state.faults.undestroyed) {
+        if state.hit(state.faults.undestroyed, |hits| &mut hits.undestroyed) {
             return Err(DestroyError { handle, errno: EIO });
         }
         let held = state.rules.remove(&handle).expect("a handle is destroyed once");
@@ -292,13 +416,12 @@ impl RuleSink for CardRules {
 
     fn query(&mut self, handle: &u64) -> Result<Counters, Errno> {
         let state = &mut *self.0.state.borrow_mut();
-        if state.random.chance(state.faults.unread) {
+        if state.hit(state.faults.unread, |hits| &mut hits.unread) {
             return Err(EIO);
         }
+        let stale = state.hit(state.faults.stale, |hits| &mut hits.stale);
         let held = state.rules.get_mut(handle).expect("a handle is not used after its destruction");
-        if !state.random.chance(state.faults.stale)
-            && let Some(handle) = held.handle
-        {
+        if !stale && let Some(handle) = held.handle {
             held.read = state.forwarder.switch().query(handle).unwrap_or(held.read);
         }
         Ok(held.read)

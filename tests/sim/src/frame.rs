@@ -1,5 +1,7 @@
 //! Frames: built from a key, and held in memory.
 
+use std::rc::Rc;
+
 use nic_flow::field::{Field, Frag, L3, L4, Tunnel};
 use nic_flow::seam::{ChecksumState, NoHeadroom, PacketBuf};
 use nic_flow::{FlowKey, PortId};
@@ -13,14 +15,32 @@ const HEADROOM: usize = 128;
 pub struct Frame {
     store: Vec<u8>,
     start: usize,
+    /// Clones are buffers of the same pool.
+    pool: Pool,
+}
+
+/// Where frames come from: it knows how many there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pool(Rc<()>);
+
+impl Pool {
+    /// A packet with these bytes.
+    pub fn frame(&self, bytes: &[u8]) -> Frame {
+        let mut store = vec![0; HEADROOM];
+        store.extend_from_slice(bytes);
+        Frame { store, start: HEADROOM, pool: self.clone() }
+    }
+
+    /// Frames of this pool that are still in somebody's hands.
+    pub fn in_use(&self) -> usize {
+        Rc::strong_count(&self.0) - 1
+    }
 }
 
 impl Frame {
     /// A packet with these bytes.
     pub fn new(bytes: &[u8]) -> Frame {
-        let mut store = vec![0; HEADROOM];
-        store.extend_from_slice(bytes);
-        Frame { store, start: HEADROOM }
+        Pool::default().frame(bytes)
     }
 }
 

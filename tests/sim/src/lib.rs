@@ -5,8 +5,11 @@
 //! [`oracle`], a naive translator that shares no code with the pipeline; and a [`card`] in memory, with
 //! [`frame`]s, behind the slow path's two seams.
 //!
-//! **May know:** every pure crate. **May not know:** DPDK, protocols between processes, the clock: time
-//! and chance come from the test.
+//! `tests/it/whole.rs` runs whole cards, from the client's transaction to the card's rules, with seeded
+//! faults between all parts; `docs/reliability.md` tells of it.
+//!
+//! **May know:** every pure crate, and the store on a simulated disk. **May not know:** DPDK, protocols
+//! between processes, the clock: time and chance come from the test.
 
 #![forbid(unsafe_code)]
 

@@ -3,3 +3,4 @@
 mod cards;
 mod slowpath;
 mod translation;
+mod whole;

@@ -5,4 +5,4 @@ mod bridged;
 mod faults;
 mod property;
 mod scenarios;
-mod world;
+pub(crate) mod world;

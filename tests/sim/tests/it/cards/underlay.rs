@@ -180,7 +180,8 @@ impl World {
             95 => self.up[card] = self.random.chance(60),
             96 => self.loss = self.random.pick(&[0, 0, 30]),
             97 => {
-                let faults = Faults { busy: 30, lost: 5, undestroyed: 20, unread: 10, stale: 50 };
+                let faults =
+                    Faults { busy: 30, lost: 5, undestroyed: 20, unread: 10, stale: 50, ..Faults::default() };
                 let faults = if self.random.chance(50) { faults } else { Faults::default() };
                 self.nodes[card].card.set_faults(faults);
             }

@@ -22,7 +22,8 @@ pub(super) fn world(random: &mut Random) -> World {
     let faults = if random.chance(50) {
         Faults::default()
     } else {
-        Faults { busy: 20, lost: random.pick(&[0, 3]), undestroyed: 15, unread: 10, stale: 40 }
+        let lost = random.pick(&[0, 3]);
+        Faults { busy: 20, lost, undestroyed: 15, unread: 10, stale: 40, ..Faults::default() }
     };
     let profile = random.pick(&[Profile::Full, Profile::Portable]);
     let rules = random.pick(&[4, 1024]);

@@ -19,7 +19,7 @@ use sim::scenario;
 use soft_eswitch::Profile;
 
 /// What becomes of one packet: where it goes, or why it does not.
-type Fate = Result<Vec<(PortId, Vec<u8>)>, DropReason>;
+pub(crate) type Fate = Result<Vec<(PortId, Vec<u8>)>, DropReason>;
 
 pub(crate) struct World {
     pub(crate) card: Card,
@@ -269,7 +269,7 @@ impl World {
     }
 }
 
-fn subject(completion: &Completion) -> Option<RuleId> {
+pub(crate) fn subject(completion: &Completion) -> Option<RuleId> {
     match completion {
         Completion::Installed { id }
         | Completion::Refused { id, .. }
@@ -279,7 +279,7 @@ fn subject(completion: &Completion) -> Option<RuleId> {
     }
 }
 
-fn retranslate(key: &FlowKey, snapshot: &Snapshot) -> nic_pipeline::Translation {
+pub(crate) fn retranslate(key: &FlowKey, snapshot: &Snapshot) -> nic_pipeline::Translation {
     translate(key, snapshot, &State::default(), &mut [StageStats::default(); Stage::COUNT])
 }
 
@@ -292,7 +292,7 @@ fn oracle(policy: &Policy, key: &FlowKey) -> Result<Vec<Action>, DropReason> {
     }
 }
 
-fn fate(policy: &Policy, port: PortId, bytes: &[u8]) -> Fate {
+pub(crate) fn fate(policy: &Policy, port: PortId, bytes: &[u8]) -> Fate {
     let actions = oracle(policy, &frame::key(bytes, port))?;
     let mut outputs = Vec::new();
     execute(&actions, &mut Frame::new(bytes), |to, packet: &Frame| {
