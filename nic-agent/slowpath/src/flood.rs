@@ -68,6 +68,7 @@ impl<Io: PacketIo> Worker<Io> {
 
     fn send_to_member(&mut self, from: u16, bridge: BridgeId, member: Member, packet: Io::Buf, now: u64) {
         self.megaflows.counters.flooded += 1;
+        self.megaflows.ports.get_mut(from).stats.flooded += 1;
         let ports = &mut self.megaflows.ports;
         match member {
             // As in the bridge stage: its second tag would be the first one there.

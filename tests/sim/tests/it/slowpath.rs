@@ -1,6 +1,7 @@
 //! The slow path with a card in memory: worker, installer, software E-Switch.
 
 mod bridged;
+mod fairness;
 mod faults;
 mod property;
 mod scenarios;
