@@ -21,6 +21,7 @@ mod output;
 mod read;
 mod resource;
 pub mod table;
+mod top;
 mod trace;
 mod watch;
 
@@ -59,6 +60,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failur
         Command::Trace(command) => trace::run(&client, command, output, out).await,
         Command::Capabilities { unsupported } => read::capabilities(&client, unsupported, output, out).await,
         Command::Stats => read::stats(&client, output, out).await,
+        Command::Top(command) => top::run(&client, command, output, out).await,
         Command::Status => read::status(&client, output, out).await,
         Command::Completion { .. } => Ok(()),
     }

@@ -114,7 +114,7 @@ impl<Io: PacketIo> Worker<Io> {
             None => {
                 self.underlay.want((id, hop), now);
                 let waiting = Waiting { from, packet, towards: Towards::Peer(to) };
-                if self.underlay.neighbors.wait((id, hop), waiting).is_err() {
+                if self.underlay.wait((id, hop), waiting).is_err() {
                     self.megaflows.ports.dropped(from, DropReason::NeighborQueueFull, 1);
                 }
             }
