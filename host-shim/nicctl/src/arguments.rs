@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::RequestId;
+use crate::top;
 
 /// Configures and inspects a SmartNIC through nic.v1.
 #[derive(Debug, Parser)]
@@ -105,6 +106,8 @@ pub enum Command {
     },
     /// Show counters.
     Stats,
+    /// Show what each port does now, and whose packets take the slow path's time.
+    Top(Top),
     /// Show the state of the agent and its datapath.
     Status,
     /// Print a script that completes nicctl's command lines in a shell.
@@ -126,6 +129,17 @@ pub struct Watch {
     /// End at the first bookmark: what there is, or what changed since the token.
     #[arg(long)]
     pub once: bool,
+}
+
+/// Show what each port does now.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// Seconds between two looks.
+    #[arg(long, default_value = "1", value_parser = interval, value_name = "SECONDS")]
+    pub interval: Duration,
+    /// End after so many tables.
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
 }
 
 /// A resume token.
@@ -348,6 +362,15 @@ fn hex(text: &str) -> Result<Frame, String> {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = seconds(text)?;
+    if interval < top::SHORTEST {
+        Err(format!("at least {} s", top::SHORTEST.as_secs_f64()))
+    } else {
+        Ok(interval)
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod read;
 mod resource;
 mod status;
 pub mod table;
+mod top;
 mod trace;
 mod watch;
 
@@ -74,6 +75,7 @@ async fn carry_out(
         Command::Trace(command) => trace::run(client, command, output, out).await,
         Command::Capabilities { unsupported } => read::capabilities(client, unsupported, output, out).await,
         Command::Stats => read::stats(client, output, out).await,
+        Command::Top(command) => top::run(client, command, output, out).await,
         Command::Status => status::run(client, output, out).await,
         Command::Completion { .. } => Ok(()),
     }

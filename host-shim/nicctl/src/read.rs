@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
+use std::time::Duration;
 
 use nic_proto::v1::capability_service_client::CapabilityServiceClient;
 use nic_proto::v1::stats_service_client::StatsServiceClient;
@@ -11,7 +12,7 @@ use crate::arguments::Output;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output;
-use crate::table::{or_dash, printable, table, yes_no};
+use crate::table::{or_dash, printable, span, table, yes_no};
 
 /// Shows what the card can do in hardware.
 pub(crate) async fn capabilities(
@@ -74,6 +75,10 @@ fn stats_text(stats: &Stats) -> String {
         "UPCALLS>",
         "SENT>",
         "DROPPED>",
+        "FLOWS>",
+        "RULES>",
+        "EVICTED>",
+        "BUSY>",
         "PRESENT",
     ];
     let rows = stats.ports.iter().map(|port| {
@@ -87,6 +92,10 @@ fn stats_text(stats: &Stats) -> String {
             port.upcalls.to_string(),
             port.tx_packets.to_string(),
             drops.to_string(),
+            port.flows.to_string(),
+            port.rules.to_string(),
+            port.evicted.saturating_add(port.rules_evicted).to_string(),
+            span(Duration::from_nanos(port.busy_nanoseconds)),
             yes_no(port.present),
         ]
     });

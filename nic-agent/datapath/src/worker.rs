@@ -65,7 +65,8 @@ impl Context {
         loop {
             let now = self.epoch.elapsed();
             let Some(told) = self.listen(now) else { return };
-            let polled = self.worker.poll(now);
+            let epoch = self.epoch;
+            let polled = self.worker.poll_timed(|| epoch.elapsed());
             if now >= next_tick {
                 self.worker.tick(now);
                 next_tick = now + TICK;
@@ -123,7 +124,8 @@ impl Context {
         let Some(bed) = &self.bed else { return };
         if bed.arm(self.worker.io_mut().receivers()) {
             // What came before the interrupts were armed wakes nobody.
-            let polled = self.worker.poll(self.epoch.elapsed());
+            let epoch = self.epoch;
+            let polled = self.worker.poll_timed(|| epoch.elapsed());
             let work = polled.packets > 0
                 || polled.more
                 || !self.commands.is_empty()

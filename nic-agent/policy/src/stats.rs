@@ -1,6 +1,7 @@
 //! Counters of the datapath, as a plain value that crosses threads and processes.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use nic_flow::{Counters, PortId};
 
@@ -26,6 +27,19 @@ pub struct PortStats {
     pub hardware: Counters,
     /// Drops of packets from this port, by [`DropReason::index`].
     pub drops: [u64; DropReason::COUNT],
+    /// Megaflows in the software cache that enter by this port, now.
+    pub flows: u64,
+    /// Of those, flows that a rule of the E-Switch forwards.
+    pub rules: u64,
+    /// Flows of this port that were taken out of the cache because another port had less than its share.
+    pub evicted: u64,
+    /// Rules of this port that were taken out of the E-Switch because another port had less than its
+    /// share; their flows went on in software.
+    pub rules_evicted: u64,
+    /// The slow path's time that went into packets from this port.
+    pub busy: Duration,
+    /// Copies that floods made of packets from this port: what was used of its budget.
+    pub flooded: u64,
 }
 
 impl PortStats {
@@ -40,6 +54,12 @@ impl PortStats {
             cache_hits: 0,
             hardware: Counters { packets: 0, bytes: 0 },
             drops: [0; DropReason::COUNT],
+            flows: 0,
+            rules: 0,
+            evicted: 0,
+            rules_evicted: 0,
+            busy: Duration::ZERO,
+            flooded: 0,
         }
     }
 }

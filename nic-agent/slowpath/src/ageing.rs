@@ -46,12 +46,15 @@ impl Megaflows {
 
     /// Takes out every flow, or every flow that enters by one port. Returns how many there were.
     pub(crate) fn flush(&mut self, in_port: Option<PortId>) -> u64 {
-        let enters =
-            |slot: &u32| in_port.is_none_or(|port| self.flows.cold(*slot).matches.key().in_port() == port);
-        let leaving: Vec<u32> = self.flows.linked().filter(enters).collect();
+        let leaving: Vec<u32> = match in_port {
+            Some(port) => self.ports.index(port).map_or(&[][..], |port| self.cached.slots(port)).to_vec(),
+            None => self.flows.linked().collect(),
+        };
+        let outer = core::mem::replace(&mut self.taking_out, true);
         for &slot in &leaving {
             self.unlink(slot);
         }
+        self.taking_out = outer;
         leaving.len() as u64
     }
 }

@@ -115,7 +115,7 @@ impl<Io: PacketIo> Worker<Io> {
         });
         let waiting = Waiting { from, packet, towards: Towards::Pipeline };
         let refused = match hop {
-            Some(hop) => self.underlay.neighbors.wait(hop, waiting).is_err(),
+            Some(hop) => self.underlay.wait(hop, waiting).is_err(),
             None => true,
         };
         if refused {

@@ -68,6 +68,7 @@ impl<Io: PacketIo> Worker<Io> {
 
     fn send_to_member(&mut self, from: u16, bridge: BridgeId, member: Member, packet: Io::Buf, now: u64) {
         self.megaflows.counters.flooded += 1;
+        self.megaflows.ports.get_mut(from).stats.flooded += 1;
         let ports = &mut self.megaflows.ports;
         match member {
             // As in the bridge stage: its second tag would be the first one there.
@@ -113,7 +114,7 @@ impl<Io: PacketIo> Worker<Io> {
             None => {
                 self.underlay.want((id, hop), now);
                 let waiting = Waiting { from, packet, towards: Towards::Peer(to) };
-                if self.underlay.neighbors.wait((id, hop), waiting).is_err() {
+                if self.underlay.wait((id, hop), waiting).is_err() {
                     self.megaflows.ports.dropped(from, DropReason::NeighborQueueFull, 1);
                 }
             }

@@ -81,6 +81,9 @@ pub(crate) struct Cold {
     pub(crate) source: Option<(BridgeId, MacAddr, Place)>,
     /// Index of the port by which the flow's packets enter.
     pub(crate) port: u16,
+    /// Index of the port in whose account the flow's rule is: that of another, once the rule leaves to make
+    /// room for one of that port's.
+    pub(crate) charged: u16,
     /// Nanoseconds.
     pub(crate) created: u64,
     /// When the flow may be offered to the card again. Nanoseconds.
@@ -105,9 +108,9 @@ pub(crate) struct FlowTable {
 }
 
 impl FlowTable {
-    /// A table for `flows` flows and as many rules on their way out.
-    pub(crate) fn new(flows: u32) -> FlowTable {
-        let slots = (flows as usize).saturating_mul(2).min(u32::MAX as usize);
+    /// A table for `flows` flows, and `rules` rules on their way out.
+    pub(crate) fn new(flows: u32, rules: u32) -> FlowTable {
+        let slots = (flows as usize).saturating_add(rules as usize).min(u32::MAX as usize);
         // Reserving takes address space, not memory: pages that no flow ever used are never touched.
         FlowTable {
             hot: Vec::with_capacity(slots),
@@ -194,6 +197,11 @@ impl Hot {
 }
 
 impl Cold {
+    /// True if the flow may be in a list of those that wait to be offered.
+    pub(crate) const fn waits(&self) -> bool {
+        matches!(self.rule, RuleState::None(SoftwareReason::Overlap)) || self.may_retry()
+    }
+
     /// True if the flow is worth another offer some time after the card or the quota said no.
     pub(crate) const fn may_retry(&self) -> bool {
         match self.rule {
@@ -227,6 +235,7 @@ mod tests {
             dropped: None,
             source: None,
             port: 0,
+            charged: 0,
             created: 0,
             retry: 0,
             hardware: Counters::default(),
@@ -234,7 +243,7 @@ mod tests {
             requests: 0,
             removing: false,
         };
-        let mut table = FlowTable::new(1);
+        let mut table = FlowTable::new(1, 1);
         let verdict = Verdict::Drop(DropReason::NoRule);
         let slot = table.claim(0, verdict, cold()).expect("a free slot");
         let id = table.id(slot);
@@ -245,6 +254,10 @@ mod tests {
         assert_eq!(table.find(id), None);
         assert_ne!(table.id(slot), id);
         assert!(table.claim(0, verdict, cold()).is_some());
-        assert_eq!(table.claim(0, verdict, cold()), None, "two slots for one flow: one may be leaving");
+        assert_eq!(
+            table.claim(0, verdict, cold()),
+            None,
+            "one slot for the flow, one for a rule that leaves"
+        );
     }
 }

@@ -78,6 +78,19 @@ impl Leaving {
         }
     }
 
+    /// The flow waits until the rule in that slot is gone, before all who wait for that.
+    pub(crate) fn wait_first(&mut self, slot: u32, flow: RuleId) {
+        if let Some(&(port, at)) = self.at.get(&slot) {
+            self.ports[usize::from(port)][at].waiters.insert(0, flow);
+            self.waiting += 1;
+        }
+    }
+
+    /// How many rules leave.
+    pub(crate) fn len(&self) -> usize {
+        self.at.len()
+    }
+
     /// How many flows wait, those counted that are gone.
     pub(crate) const fn waiting(&self) -> usize {
         self.waiting
@@ -118,15 +131,16 @@ mod tests {
         leaving.wait(4, two);
         assert_eq!(leaving.waiting(), 3);
         leaving.shed(|flow| flow.slot == 7);
-        leaving.wait(6, two);
-        assert_eq!(leaving.waiting(), 2);
+        leaving.wait_first(6, one);
+        leaving.wait_first(6, two);
+        assert_eq!((leaving.waiting(), leaving.len()), (3, 3));
         assert_eq!(leaving.remove(4), [one]);
-        assert_eq!(leaving.waiting(), 1);
+        assert_eq!(leaving.waiting(), 2);
         assert_eq!(leaving.remove(4), []);
         assert_eq!(leaving.blocker(1, &within(1)), None);
         assert_eq!(leaving.blocker(1, &port(1)), Some(6));
         // The last one took the place of the first.
-        assert_eq!(leaving.remove(6), [two]);
+        assert_eq!(leaving.remove(6), [two, one]);
         assert_eq!(leaving.slots().collect::<Vec<_>>(), [5]);
     }
 

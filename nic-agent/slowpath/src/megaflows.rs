@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use nic_flow::{Action, Counters, FlowKey, Match, RuleId, Shape};
+use nic_flow::{Action, Counters, FlowKey, Match, PortId, RuleId, Shape};
 use nic_pipeline::state::Damping;
 use nic_pipeline::{Snapshot, State, Translation};
 use nic_policy::capability::SoftwareReason;
@@ -16,9 +16,11 @@ use crate::config::{Config, nanos};
 use crate::dependents::Dependents;
 use crate::fdb::Expiry;
 use crate::flows::{Cold, FlowTable, Life, RuleState, Verdict};
+use crate::installs::Installs;
 use crate::leaving::Leaving;
 use crate::ports::Ports;
 use crate::publications::Publications;
+use crate::shares::Shares;
 
 /// The megaflows of a worker.
 #[derive(Debug)]
@@ -46,13 +48,18 @@ pub(crate) struct Megaflows {
     pub(crate) dirty: VecDeque<RuleId>,
     /// How many linked flows there are to translate again; by port, [`Port`](crate::ports::Port) says.
     pub(crate) dirty_flows: usize,
-    pub(crate) installs: VecDeque<RuleId>,
+    pub(crate) installs: Installs,
     pub(crate) removes: VecDeque<RuleId>,
-    /// Rules in the E-Switch or on their way in or out.
-    pub(crate) rules: u32,
-    /// Of those, rules of linked flows that are known to be in the E-Switch.
-    pub(crate) in_hardware: u64,
-    pub(crate) full_key_flows: u32,
+    /// The flows of the cache, by the port they enter by.
+    pub(crate) cached: Shares,
+    /// Of those, flows of the full-key shape.
+    pub(crate) full_key: Shares,
+    /// Linked flows whose rules are in the E-Switch or on their way in; rules on their way out are counted.
+    pub(crate) rules: Shares,
+    /// Linked flows whose rules are known to be in the E-Switch.
+    pub(crate) installed: Shares,
+    /// Flows are being taken out: those that this lets go on take nothing away from anybody.
+    pub(crate) taking_out: bool,
     /// The slot that is looked at next for idleness.
     pub(crate) hand: u32,
     /// When the last look was. Nanoseconds.
@@ -84,7 +91,7 @@ impl Megaflows {
             stages: [StageStats::default(); Stage::COUNT],
             counters: WorkerCounters::default(),
             cache: ShapeTable::new(config.seed),
-            flows: FlowTable::new(config.flows),
+            flows: FlowTable::new(config.flows, config.rules),
             dependents: Dependents::new(Seed::new(config.seed)),
             leaving: Leaving::default(),
             publications: Publications::default(),
@@ -92,16 +99,44 @@ impl Megaflows {
             unlinked: 0,
             dirty: VecDeque::new(),
             dirty_flows: 0,
-            installs: VecDeque::new(),
+            installs: Installs::default(),
             removes: VecDeque::new(),
-            rules: 0,
-            in_hardware: 0,
-            full_key_flows: 0,
+            cached: Shares::new(config.flows),
+            full_key: Shares::new(config.full_key_flows),
+            rules: Shares::new(config.rules),
+            // Nobody knows how many rules a card takes until it refuses one.
+            installed: Shares::new(u32::MAX),
+            taking_out: false,
             hand: 0,
             swept: 0,
             now: 0,
             config,
         }
+    }
+
+    /// Takes in the ports that are new.
+    pub(crate) fn adopt_ports(&mut self, ports: &[PortId]) {
+        if ports.len() != self.ports.len() {
+            self.ports.adopt(ports);
+            for shares in self.shares() {
+                shares.adopt(ports.len());
+            }
+            self.entitle();
+        }
+    }
+
+    /// Every port whose device is there has a share.
+    pub(crate) fn entitle(&mut self) {
+        for index in 0..self.ports.len() as u16 {
+            let present = self.snapshot.has_device(self.ports.get(index).stats.port);
+            for shares in self.shares() {
+                shares.entitle(index, present);
+            }
+        }
+    }
+
+    fn shares(&mut self) -> [&mut Shares; 4] {
+        [&mut self.cached, &mut self.full_key, &mut self.rules, &mut self.installed]
     }
 
     /// What to do with the packets of a flow.
@@ -116,10 +151,16 @@ impl Megaflows {
     /// Caches a flow and offers it to the card. `None` if there is no room for it: its packets are
     /// forwarded all the same.
     pub(crate) fn link(&mut self, flow: &NewFlow<'_>, now: u64) -> Option<u32> {
-        if !self.has_room(flow) {
-            self.counters.cache_full += 1;
-            return None;
+        let slot = if self.has_room(flow) { self.insert(flow, now) } else { None };
+        match slot {
+            Some(slot) => self.offer(slot, now),
+            None => self.counters.cache_full += 1,
         }
+        slot
+    }
+
+    /// Caches a flow. There is room.
+    pub(crate) fn insert(&mut self, flow: &NewFlow<'_>, now: u64) -> Option<u32> {
         let translation = flow.translation;
         let verdict = self.verdict(translation);
         let cold = Cold {
@@ -131,6 +172,7 @@ impl Megaflows {
             dropped: dropped(translation),
             source: translation.source,
             port: flow.port,
+            charged: flow.port,
             created: now,
             retry: 0,
             hardware: Counters::default(),
@@ -138,30 +180,15 @@ impl Megaflows {
             requests: 0,
             removing: false,
         };
-        let Some(slot) = self.flows.claim(now, verdict, cold) else {
-            self.counters.cache_full += 1;
-            return None;
-        };
+        let slot = self.flows.claim(now, verdict, cold)?;
         self.cache.insert(flow.shape, flow.key, slot);
         self.linked += 1;
         self.dependents.link(slot, translation.dependencies.iter().copied());
-        self.ports.get_mut(flow.port).flows += 1;
-        self.full_key_flows += u32::from(flow.shape == Shape::FullKey);
-        self.offer(slot, now);
+        self.cached.add(flow.port, slot);
+        if flow.shape == Shape::FullKey {
+            self.full_key.add(flow.port, slot);
+        }
         Some(slot)
-    }
-
-    /// True if the flow keeps the cache and the quotas.
-    fn has_room(&mut self, flow: &NewFlow<'_>) -> bool {
-        if flow.shape == Shape::FullKey && self.full_key_flows >= self.config.full_key_flows {
-            self.counters.full_key_quota += 1;
-            return false;
-        }
-        if self.ports.get(flow.port).flows >= self.config.flows_per_port {
-            self.counters.port_quota += 1;
-            return false;
-        }
-        self.cache.len() < self.config.flows as usize
     }
 
     /// Takes a flow out of the cache. Its slot is free at once, or as soon as its rule is gone.
@@ -174,13 +201,14 @@ impl Megaflows {
         debug_assert_eq!(cold.life, Life::Linked);
         self.cache.remove(cold.shape, cold.matches.key());
         let port = cold.port;
-        self.ports.get_mut(port).flows -= 1;
-        self.full_key_flows -= u32::from(cold.shape == Shape::FullKey);
+        self.cached.remove(port, slot);
+        self.full_key.remove(port, slot);
+        self.installed.remove(port, slot);
         self.unlinked += 1;
         self.dependents.unlink(slot);
         match cold.rule {
             RuleState::None(_) | RuleState::Queued => {
-                self.rules -= u32::from(cold.rule == RuleState::Queued);
+                self.rules.remove(port, slot);
                 let publication = cold.publication.take();
                 self.flows.release(slot);
                 // Nothing of it was in the E-Switch, so nothing stale is left.
@@ -189,7 +217,7 @@ impl Megaflows {
                 }
             }
             RuleState::Sent | RuleState::Installed => {
-                self.in_hardware -= u64::from(cold.rule == RuleState::Installed);
+                self.rules.leave(port, slot);
                 cold.life = Life::Leaving;
                 // A publication that waits for the flow waits for its rule from now on.
                 self.leaving.add(slot, port, cold.matches);
@@ -229,7 +257,7 @@ pub(crate) fn is_cacheable(translation: &Translation) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use nic_flow::{ActionList, Field, PortId};
+    use nic_flow::{ActionList, Field};
     use nic_pipeline::Dependency;
     use nic_policy::Verdict as Decided;
 
@@ -239,7 +267,7 @@ mod tests {
 
     /// As many come and go as wanted; of each the cache holds one at a time.
     fn come_and_go(megaflows: &mut Megaflows, flows: u64) {
-        megaflows.ports.adopt(&[PORT]);
+        megaflows.adopt_ports(&[PORT]);
         let mut actions = ActionList::new();
         let _ = actions.push(Action::Output(PORT));
         let matches = Match::ANY.is(Field::InPort, PORT.bits().into()).is(Field::EthSrc, 1);
@@ -268,7 +296,7 @@ mod tests {
         assert!(megaflows.installs.len() <= 1100, "{}", megaflows.installs.len());
         // Another flow of the port is to be translated again.
         let mut megaflows = Megaflows::new(Config::default());
-        megaflows.ports.adopt(&[PORT]);
+        megaflows.adopt_ports(&[PORT]);
         megaflows.ports.get_mut(0).dirty = 1;
         come_and_go(&mut megaflows, 5000);
         let waiting = megaflows.ports.get(0).waiting.len();

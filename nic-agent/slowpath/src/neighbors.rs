@@ -6,7 +6,7 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
 use nic_flow::MacAddr;
 use nic_pipeline::state::Neighbor;
@@ -16,6 +16,8 @@ use rustc_hash::FxHashMap;
 
 use crate::config::{Config, nanos};
 use crate::discovery::Answer;
+
+use self::waiting::{Queue, Waiting};
 
 /// A next hop.
 pub(crate) type Hop = (VtepId, IpAddr);
@@ -28,7 +30,7 @@ pub(crate) struct Neighbors<W> {
     of_vtep: FxHashMap<VtepId, u32>,
     /// When something is to be done about an entry: each is here once.
     due: BTreeSet<(u64, Hop)>,
-    waiting: usize,
+    waiting: Waiting,
 }
 
 /// What is to be done now.
@@ -42,6 +44,8 @@ pub(crate) enum Event<W> {
     Released(W),
     /// The packet waits no longer: nobody has the address.
     GivenUp(W),
+    /// The packet waits no longer: a port of which fewer wait needs the place.
+    Displaced(W),
 }
 
 /// Nanoseconds, and bounds.
@@ -68,7 +72,7 @@ struct Entry<W> {
     used: u64,
     due: u64,
     tries: u32,
-    queue: VecDeque<W>,
+    queue: Queue<W>,
 }
 
 impl<W> Neighbors<W> {
@@ -90,13 +94,13 @@ impl<W> Neighbors<W> {
             entries: HashMap::with_hasher(Seed::new(config.seed)),
             of_vtep: FxHashMap::default(),
             due: BTreeSet::new(),
-            waiting: 0,
+            waiting: Waiting::default(),
         }
     }
 
     /// Packets that wait.
     pub(crate) const fn waiting(&self) -> usize {
-        self.waiting
+        self.waiting.len()
     }
 
     /// A packet is to go there. False if the VTEP has as many next hops as it may have.
@@ -118,7 +122,7 @@ impl<W> Neighbors<W> {
             used: now,
             due,
             tries: 1,
-            queue: VecDeque::new(),
+            queue: Queue::new(),
         };
         self.entries.insert(hop, entry);
         self.due.insert((due, hop));
@@ -133,24 +137,38 @@ impl<W> Neighbors<W> {
         }
     }
 
-    /// The packet waits until it is known where the next hop is, or that it is nowhere.
+    /// The packet, which came from the port of that index, waits until it is known where the next hop is, or
+    /// that it is nowhere.
     ///
     /// # Errors
-    /// The packet comes back if too many wait, or nobody is asked.
-    pub(crate) fn wait(&mut self, hop: Hop, packet: W) -> Result<(), W> {
-        let full = self.waiting >= self.times.waiting_all;
-        match self.entries.get_mut(&hop) {
-            Some(entry)
-                if entry.state == NeighborState::Incomplete
-                    && !full
-                    && entry.queue.len() < self.times.waiting_each =>
-            {
-                entry.queue.push_back(packet);
-                self.waiting += 1;
-                Ok(())
-            }
-            _ => Err(packet),
+    /// The packet comes back if nobody is asked, or too many wait and none of a port of which more do.
+    pub(crate) fn wait(
+        &mut self,
+        hop: Hop,
+        from: u16,
+        packet: W,
+        events: &mut Vec<Event<W>>,
+    ) -> Result<(), W> {
+        let asked = |entry: &&Entry<W>| entry.state == NeighborState::Incomplete;
+        let Some(entry) = self.entries.get(&hop).filter(asked) else { return Err(packet) };
+        let crowded = if entry.queue.len() >= self.times.waiting_each {
+            Some(waiting::crowded(&entry.queue, from).map(|number| (hop, number)))
+        } else {
+            (self.waiting.len() >= self.times.waiting_all).then(|| self.waiting.crowded(from))
+        };
+        if let Some(crowded) = crowded {
+            let displaced = crowded.and_then(|(hop, number)| self.displace(hop, number));
+            let Some(displaced) = displaced else { return Err(packet) };
+            events.push(Event::Displaced(displaced));
         }
+        let Some(entry) = self.entries.get_mut(&hop) else { return Err(packet) };
+        self.waiting.push(hop, &mut entry.queue, from, packet);
+        Ok(())
+    }
+
+    fn displace(&mut self, hop: Hop, number: u64) -> Option<W> {
+        let waiter = waiting::take(&mut self.entries.get_mut(&hop)?.queue, number)?;
+        Some(self.waiting.release(waiter))
     }
 
     /// Somebody says where an address is. Says nothing about an address that nobody asked for.
@@ -170,8 +188,7 @@ impl<W> Neighbors<W> {
             entry.mac = Some(mac);
             events.push(Event::Changed(hop, Some(Neighbor::Known(mac))));
         }
-        self.waiting -= entry.queue.len();
-        events.extend(entry.queue.drain(..).map(Event::Released));
+        events.extend(entry.queue.drain(..).map(|waiter| Event::Released(self.waiting.release(waiter))));
         let asked = matches!(entry.state, NeighborState::Incomplete | NeighborState::Probe);
         if asked && answer.solicited {
             entry.since = now;
@@ -243,18 +260,16 @@ impl<W> Neighbors<W> {
     fn give_up(&mut self, hop: Hop, now: u64, events: &mut Vec<Event<W>>) {
         let Some(entry) = self.entries.get_mut(&hop) else { return };
         entry.mac = None;
-        self.waiting -= entry.queue.len();
         events.push(Event::Changed(hop, Some(Neighbor::Failed)));
-        events.extend(entry.queue.drain(..).map(Event::GivenUp));
+        events.extend(entry.queue.drain(..).map(|waiter| Event::GivenUp(self.waiting.release(waiter))));
         self.enter(hop, NeighborState::Failed, now.saturating_add(self.times.failed));
     }
 
     fn remove(&mut self, hop: Hop, events: &mut Vec<Event<W>>) {
         let Some(entry) = self.entries.remove(&hop) else { return };
         self.due.remove(&(entry.due, hop));
-        self.waiting -= entry.queue.len();
         events.push(Event::Changed(hop, None));
-        events.extend(entry.queue.into_iter().map(Event::GivenUp));
+        events.extend(entry.queue.into_iter().map(|waiter| Event::GivenUp(self.waiting.release(waiter))));
         if let Some(count) = self.of_vtep.get_mut(&hop.0) {
             *count -= 1;
             if *count == 0 {
@@ -272,6 +287,8 @@ impl<W> Neighbors<W> {
         }
     }
 }
+
+mod waiting;
 
 #[cfg(test)]
 mod tests;

@@ -11,11 +11,9 @@ pub(crate) struct Port {
     pub(crate) stats: PortStats,
     /// Negative: the port used up more than its share and waits.
     pub(crate) deficit: i64,
-    /// Flows of the cache that enter by this port.
-    pub(crate) flows: u32,
-    /// Of those, flows to translate again.
+    /// Flows of the cache that enter by this port and are to be translated again.
     pub(crate) dirty: u32,
-    /// Of those, flows that wait until none is dirty, because the rule of a dirty one may overlap theirs.
+    /// Flows that wait until none is dirty, because the rule of a dirty one may overlap theirs.
     /// Every rule matches its port, so those of other ports never do. Some may be gone.
     pub(crate) waiting: Vec<RuleId>,
     /// What is left for copies of floods.
@@ -24,7 +22,7 @@ pub(crate) struct Port {
 
 impl Port {
     const fn new(stats: PortStats) -> Port {
-        Port { stats, deficit: 0, flows: 0, dirty: 0, waiting: Vec::new(), flood: Bucket::new() }
+        Port { stats, deficit: 0, dirty: 0, waiting: Vec::new(), flood: Bucket::new() }
     }
 }
 
@@ -102,10 +100,6 @@ impl Ports {
     #[inline]
     pub(crate) fn dropped(&mut self, from: u16, reason: DropReason, packets: u64) {
         self.get_mut(from).stats.drops[reason.index()] += packets;
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Port> {
-        self.list.iter()
     }
 }
 

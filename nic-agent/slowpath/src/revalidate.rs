@@ -19,6 +19,9 @@ impl Megaflows {
     /// translated again. Returns the number of the publication.
     pub(crate) fn publish(&mut self, touched: &[Touched], now: u64) -> u64 {
         let number = self.publications.open(self.snapshot.revision());
+        if touched.iter().any(|touched| matches!(touched, Touched::Device(_))) {
+            self.entitle();
+        }
         if !touched.is_empty() {
             let purged = self.purge(touched);
             self.mark(touched, Some(number));
@@ -93,8 +96,17 @@ impl Megaflows {
     /// Takes a flow out whose rule seems lost, and links it again: it is offered once the old rule is
     /// gone for certain.
     pub(crate) fn reinstall(&mut self, slot: u32, now: u64) {
+        self.counters.reinstalled += 1;
+        self.counters.last_reinstalled = Some(Duration::from_nanos(now));
+        if let Some(slot) = self.replace(slot, now) {
+            self.offer(slot, now);
+        }
+    }
+
+    /// Takes a flow out with its rule and links it again without one. Returns the new slot.
+    pub(crate) fn replace(&mut self, slot: u32, now: u64) -> Option<u32> {
         let cold = self.flows.cold(slot);
-        let (matches, shape, port) = (cold.matches, cold.shape, cold.port);
+        let (matches, shape, port, created) = (cold.matches, cold.shape, cold.port, cold.created);
         let translation = Translation {
             actions: cold.actions.clone(),
             read: *matches.mask(),
@@ -104,10 +116,15 @@ impl Megaflows {
             inspect: Vec::new(),
             source: cold.source,
         };
-        self.counters.reinstalled += 1;
-        self.counters.last_reinstalled = Some(Duration::from_nanos(now));
+        let (counters, used) = (self.flows.hot(slot).counters, self.flows.hot(slot).used);
         self.unlink(slot);
-        self.link(&NewFlow { key: matches.key(), shape, translation: &translation, port }, now);
+        // As many flows as before.
+        let new = NewFlow { key: matches.key(), shape, translation: &translation, port };
+        let slot = self.insert(&new, now)?;
+        let hot = self.flows.hot_mut(slot);
+        (hot.counters, hot.used) = (counters, used);
+        self.flows.cold_mut(slot).created = created;
+        Some(slot)
     }
 
     fn revalidate_id(&mut self, id: RuleId, now: u64) {

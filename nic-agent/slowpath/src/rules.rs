@@ -5,10 +5,9 @@ use nic_flow::{Action, Counters, Rule, RuleId, Shape};
 use nic_policy::capability::SoftwareReason;
 
 use crate::config::nanos;
-use crate::flows::{Life, RuleState};
+use crate::flows::{Cold, Life, RuleState};
 use crate::megaflows::Megaflows;
 use crate::message::{Completion, Request};
-use crate::ports::Port;
 
 /// Names of flows that are gone which a queue may hold beside as many as there are flows twice.
 const STALE: usize = 1024;
@@ -21,8 +20,7 @@ impl Megaflows {
         self.shed(port);
         let cold = self.flows.cold(slot);
         let prospect = self.prospect(cold.shape, &cold.actions);
-        let cold = self.flows.cold_mut(slot);
-        cold.rule = if let Some(reason) = prospect {
+        let rule = if let Some(reason) = prospect {
             RuleState::None(reason)
         } else if self.ports.get(port).dirty > 0 {
             self.ports.get_mut(port).waiting.push(id);
@@ -30,35 +28,37 @@ impl Megaflows {
         } else if let Some(blocker) = self.leaving.blocker(port, &cold.matches) {
             self.leaving.wait(blocker, id);
             RuleState::None(SoftwareReason::Overlap)
-        } else if self.rules >= self.config.rules {
-            cold.retry = now.saturating_add(nanos(self.config.retry_after));
-            RuleState::None(SoftwareReason::Quota)
-        } else {
-            self.rules += 1;
-            self.installs.push_back(id);
+        } else if self.has_rule_room(port, id, now) {
+            self.rules.add(port, slot);
+            self.installs.push(port, id);
             RuleState::Queued
+        } else {
+            RuleState::None(SoftwareReason::Quota)
         };
+        let cold = self.flows.cold_mut(slot);
+        cold.rule = rule;
+        cold.retry = now.saturating_add(nanos(self.config.retry_after));
     }
 
     /// Takes the names of flows that are gone out of the queues that a flow of the port may join, if they
     /// may be most of what is there. Flows come and go as fast as senders like, and whoever empties a
     /// queue may be long in coming.
     fn shed(&mut self, port: u16) {
-        let Megaflows { flows, cache, ports, installs, leaving, .. } = self;
-        let Port { flows: of_port, waiting, .. } = ports.get_mut(port);
+        let Megaflows { flows, cache, ports, cached, installs, leaving, .. } = self;
+        let waiting = &mut ports.get_mut(port).waiting;
         let bound = 2 * cache.len() + STALE;
-        let is = |id: RuleId, state: RuleState| {
+        let is = |id: RuleId, state: fn(&Cold) -> bool| {
             let cold = flows.find(id).map(|slot| flows.cold(slot));
-            cold.is_some_and(|cold| cold.life == Life::Linked && cold.rule == state)
+            cold.is_some_and(|cold| cold.life == Life::Linked && state(cold))
         };
-        if waiting.len() > 2 * *of_port as usize + STALE {
-            waiting.retain(|&id| is(id, RuleState::None(SoftwareReason::Overlap)));
+        if waiting.len() > 2 * cached.held_by(port) as usize + STALE {
+            waiting.retain(|&id| is(id, Cold::waits));
         }
         if installs.len() > bound {
-            installs.retain(|&id| is(id, RuleState::Queued));
+            installs.retain(|id| is(id, |cold| cold.rule == RuleState::Queued));
         }
         if leaving.waiting() > bound {
-            leaving.shed(|id| is(id, RuleState::None(SoftwareReason::Overlap)));
+            leaving.shed(|id| is(id, Cold::waits));
         }
     }
 
@@ -79,7 +79,7 @@ impl Megaflows {
     pub(crate) fn offer_again(&mut self, id: RuleId, now: u64) {
         if let Some(slot) = self.flows.find(id) {
             let cold = self.flows.cold(slot);
-            if cold.life == Life::Linked && cold.rule == RuleState::None(SoftwareReason::Overlap) {
+            if cold.life == Life::Linked && cold.waits() {
                 self.offer(slot, now);
             }
         }
@@ -100,7 +100,7 @@ impl Megaflows {
                 left -= 1;
                 continue;
             }
-            let Some(id) = self.installs.pop_front() else { return };
+            let Some(id) = self.installs.pop() else { return };
             if let Some(rule) = self.take_install(id) {
                 sink(Request::Install { id, rule });
                 left -= 1;
@@ -158,7 +158,8 @@ impl Megaflows {
         cold.rule = RuleState::Installed;
         self.counters.rules_created += 1;
         if cold.life == Life::Linked {
-            self.in_hardware += 1;
+            let port = cold.port;
+            self.installed.add(port, slot);
             self.flows.hot_mut(slot).rule_due = now.saturating_add(grace);
         }
     }
@@ -178,7 +179,11 @@ impl Megaflows {
         if cold.life == Life::Linked {
             cold.rule = RuleState::None(SoftwareReason::Refused(refusal));
             cold.retry = now.saturating_add(nanos(self.config.retry_after));
-            self.rules -= 1;
+            let port = cold.port;
+            self.rules.remove(port, slot);
+            if refusal == Refusal::Full {
+                self.ask_for_room_in_card(port, id, now);
+            }
         }
     }
 
@@ -192,8 +197,9 @@ impl Megaflows {
         let cold = self.flows.cold_mut(slot);
         self.counters.rules_destroyed += u64::from(cold.rule == RuleState::Installed);
         let publication = cold.publication.take();
+        let charged = cold.charged;
         self.flows.release(slot);
-        self.rules -= 1;
+        self.rules.settle(charged);
         let waiters = self.leaving.remove(slot);
         if let Some(number) = publication {
             self.publications.release(number);

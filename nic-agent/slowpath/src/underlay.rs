@@ -78,6 +78,14 @@ impl<B> Underlay<B> {
         self.neighbors.want(hop, now, &mut self.events);
     }
 
+    /// The packet waits for the next hop, and perhaps another no longer.
+    ///
+    /// # Errors
+    /// The packet comes back if there is no place for it.
+    pub(crate) fn wait(&mut self, hop: Hop, waiting: Waiting<B>) -> Result<(), Waiting<B>> {
+        self.neighbors.wait(hop, waiting.from, waiting, &mut self.events)
+    }
+
     /// Packets that wait, for an answer or for their turn.
     pub(crate) fn waiting(&self) -> usize {
         self.neighbors.waiting() + self.released.len()
@@ -145,6 +153,9 @@ impl<Io: PacketIo> Worker<Io> {
             Event::Released(waiting) => self.underlay.released.push_back(waiting),
             Event::GivenUp(waiting) => {
                 self.megaflows.ports.dropped(waiting.from, DropReason::NeighborUnresolved, 1);
+            }
+            Event::Displaced(waiting) => {
+                self.megaflows.ports.dropped(waiting.from, DropReason::NeighborQueueFull, 1);
             }
             Event::Ask { hop: (id, address), to } => {
                 let Some(vtep) = self.megaflows.snapshot.vtep(id) else { return };

@@ -6,7 +6,7 @@ use core::time::Duration;
 use nic_flow::seam::PacketIo;
 use nic_flow::{ActionList, Counters, FlowKey, MacAddr, Match, RuleId, Shape};
 use nic_pipeline::Dependency;
-use nic_policy::stats::{RuleStats, Stats};
+use nic_policy::stats::{PortStats, RuleStats, Stats};
 use nic_policy::{BridgeId, DropReason, FdbView, NeighborView, Network, Offload, Trace};
 
 use crate::megaflows::Megaflows;
@@ -109,10 +109,10 @@ impl<Io: PacketIo> Worker<Io> {
         let megaflows = &self.megaflows;
         let counters = &megaflows.counters;
         Stats {
-            ports: megaflows.ports.iter().map(|port| port.stats.clone()).collect(),
+            ports: (0..megaflows.ports.len() as u16).map(|port| megaflows.port_stats(port)).collect(),
             stages: megaflows.stages,
             flows: megaflows.cache.len() as u64,
-            flows_in_hardware: megaflows.in_hardware,
+            flows_in_hardware: megaflows.installed.held().into(),
             rules_created: counters.rules_created,
             rules_destroyed: counters.rules_destroyed,
             rules_refused: counters.rules_refused,
@@ -222,6 +222,14 @@ fn page<T, K: Ord + Copy>(
 }
 
 impl Megaflows {
+    fn port_stats(&self, index: u16) -> PortStats {
+        PortStats {
+            flows: self.cached.held_by(index).into(),
+            rules: self.installed.held_by(index).into(),
+            ..self.ports.get(index).stats.clone()
+        }
+    }
+
     fn view(&self, slot: u32) -> FlowView {
         let (hot, cold) = (self.flows.hot(slot), self.flows.cold(slot));
         FlowView {

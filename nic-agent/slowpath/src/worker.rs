@@ -101,14 +101,23 @@ impl<Io: PacketIo> Worker<Io> {
     }
 
     /// One round: every port may send a burst, unless it used up its share before. `now` is the time
-    /// since an epoch of the caller's choice, and never goes backwards.
+    /// since an epoch of the caller's choice, and never goes backwards. Measures nothing: see
+    /// [`Worker::poll_timed`].
     pub fn poll(&mut self, now: Duration) -> Polled {
-        let now = self.advance(now);
+        self.poll_timed(|| now)
+    }
+
+    /// As [`Worker::poll`], with a clock: it is read once for the round, and twice for each burst that came,
+    /// so that each port is charged the time that its packets take ([`PortStats::busy`]).
+    ///
+    /// [`PortStats::busy`]: nic_policy::stats::PortStats::busy
+    pub fn poll_timed(&mut self, mut clock: impl FnMut() -> Duration) -> Polled {
+        let now = self.advance(clock());
         self.adopt_ports();
         self.megaflows.revalidate_some(now);
         let mut polled = Polled::default();
         // Nobody waits for a port's share while no other port has packets.
-        while self.round(now, &mut polled) && polled.packets == 0 {}
+        while self.round(now, &mut clock, &mut polled) && polled.packets == 0 {}
         let ports = self.megaflows.ports.len().max(1);
         self.first = ((usize::from(self.first) + 1) % ports) as u16;
         polled.more |= self.megaflows.dirty_flows > 0;
@@ -169,12 +178,12 @@ impl<Io: PacketIo> Worker<Io> {
     }
 
     fn adopt_ports(&mut self) {
-        self.megaflows.ports.adopt(self.io.ports());
+        self.megaflows.adopt_ports(self.io.ports());
         self.transmit.adopt(self.megaflows.ports.len());
     }
 
     /// Serves every port that has a share left. True if one had to wait for its share.
-    fn round(&mut self, now: u64, polled: &mut Polled) -> bool {
+    fn round(&mut self, now: u64, clock: &mut impl FnMut() -> Duration, polled: &mut Polled) -> bool {
         let ports = self.megaflows.ports.len() as u16;
         let quantum = i64::from(self.megaflows.config.port_quantum.max(1));
         let mut waits = false;
@@ -191,9 +200,13 @@ impl<Io: PacketIo> Worker<Io> {
             if received == 0 {
                 continue;
             }
+            let began = clock();
             let upcalls = self.serve(index, now);
+            let took = clock().saturating_sub(began);
             let cost = received as i64 + i64::from(upcalls) * i64::from(self.megaflows.config.upcall_cost);
-            self.megaflows.ports.get_mut(index).deficit -= cost;
+            let port = self.megaflows.ports.get_mut(index);
+            port.deficit -= cost;
+            port.stats.busy += took;
             polled.packets += received as u32;
             polled.upcalls += upcalls;
             polled.more |= received == BURST;

@@ -372,8 +372,8 @@ fn stats_give_the_share_of_the_e_switch() {
     let mock = Mock::start();
     let expected = "\
 Packets by the port they came from (SENT: went to)
-DEVICE  PORT       HARDWARE  SLOW PATH  CACHE HITS  UPCALLS  SENT  DROPPED  PRESENT
-p0      ports/pf0     99990         10           0        0     0        2  yes
+DEVICE  PORT       HARDWARE  SLOW PATH  CACHE HITS  UPCALLS  SENT  DROPPED  FLOWS  RULES  EVICTED   BUSY  PRESENT
+p0      ports/pf0     99990         10           0        0     0        2      4      3        5  59.5s  yes
 
 Forwarded by the E-Switch: 99990 of 100000 packets (99.990 %)
 Flows: 4, of these 3 in hardware; 0 revalidated; cache full 0 times
@@ -388,6 +388,55 @@ DROPPED BECAUSE      PACKETS
 flow_rules.no_match        2
 ";
     assert_eq!(done(&mock, &["stats"]), expected);
+}
+
+#[test]
+fn top_gives_what_happened_a_second_and_who_takes_the_slow_path_s_time_first() {
+    let mock = Mock::start();
+    mock.state().readings = Some(0);
+    let one = "\
+Slow path 75.0% busy: 1.1k packets/s, 600 upcalls/s; hardware: 10.0k packets/s, 8.0M bit/s
+
+DEVICE  PORT        BUSY  SLOW PKT/S  UPCALLS/S  HW PKT/S  HW BIT/S  FLOWS  RULES  EVICTED/S  DROPS/S  MOSTLY
+pf0vf1  -          50.0%        1.0k        500         0         0     40      9        2.5      5.0  rule.drop
+p0      ports/pf0  25.0%         100        100     10.0k      8.0M      4      3          0        0  -
+";
+    let shown = done(&mock, &["top", "--interval", "0.01", "--count", "2"]);
+    assert_eq!(shown, format!("{one}\n{one}"), "the mock's clock goes two seconds with each reading");
+    let shown = done(&mock, &["top", "--interval", "0.01", "--count", "2", "-o", "json"]);
+    assert_eq!(shown.lines().count(), 2);
+    for line in shown.lines() {
+        let rates: serde_json::Value = serde_json::from_str(line).expect("one document a line");
+        assert_eq!(rates["seconds"], 2.0);
+        assert_eq!(rates["ports"][0]["device"], "pf0vf1");
+        assert_eq!(rates["ports"][0]["upcalls"], 500.0);
+        assert_eq!(rates["ports"][0]["topDrop"], "rule.drop");
+        assert_eq!(rates["ports"][1]["hardwareBits"], 8e6);
+    }
+    let (code, _) = failed(&mock, &["top", "--interval", "0"]);
+    assert_eq!(code, 2);
+}
+
+#[test]
+fn top_ends_well_when_it_is_interrupted() {
+    use std::io::{BufRead, BufReader};
+
+    let mock = Mock::start();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nicctl"))
+        .args(["top", "--interval", "0.01", "-o", "json"])
+        .env("NICCTL_SERVER", mock.server())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a nicctl");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    lines.next().expect("a line").expect("text");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("a kill").success());
+    for line in lines {
+        let line = line.expect("text");
+        serde_json::from_str::<serde_json::Value>(&line).expect("no line is cut off");
+    }
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) trace: Option<TraceRequest>,
     /// What all calls were called, in their order.
     pub(crate) calls: Vec<String>,
+    /// How often the counters were read: they grow with each reading, if this counts.
+    pub(crate) readings: Option<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -498,10 +500,47 @@ impl status_service_server::StatusService for Api {
     }
 }
 
+/// The counters at a reading; two seconds pass between two.
+fn growing(readings: u64) -> Stats {
+    let first = PortStats {
+        device: "p0".into(),
+        port: "ports/pf0".into(),
+        rx_packets: 200 * readings,
+        upcalls: 200 * readings,
+        hardware_packets: 20_000 * readings,
+        hardware_bytes: 2_000_000 * readings,
+        busy_nanoseconds: 500_000_000 * readings,
+        flows: 4,
+        rules: 3,
+        ..PortStats::default()
+    };
+    let second = PortStats {
+        device: "pf0vf1".into(),
+        rx_packets: 2_000 * readings,
+        upcalls: 1_000 * readings,
+        busy_nanoseconds: 1_000_000_000 * readings,
+        flows: 40,
+        rules: 9,
+        evicted: 3 * readings,
+        rules_evicted: 2 * readings,
+        drops: vec![
+            DropCount { reason: "flood.budget".into(), packets: 1_000 },
+            DropCount { reason: "rule.drop".into(), packets: 10 * readings },
+        ],
+        ..PortStats::default()
+    };
+    let time = pbjson_types::Timestamp { seconds: 1_000_000 + 2 * readings.cast_signed(), nanos: 0 };
+    Stats { time: Some(time), ports: vec![first, second], ..Stats::default() }
+}
+
 #[tonic::async_trait]
 impl stats_service_server::StatsService for Api {
     async fn get_stats(&self, _: Request<GetStatsRequest>) -> Result<Response<Stats>, Status> {
         let mut state = self.state();
+        if let Some(readings) = &mut state.readings {
+            *readings += 1;
+            return Ok(Response::new(growing(*readings)));
+        }
         let drops = vec![DropCount { reason: "flow_rules.no_match".into(), packets: 2 + state.dropped }];
         state.dropped += state.dropping;
         drop(state);
@@ -512,6 +551,11 @@ impl stats_service_server::StatsService for Api {
                 present: true,
                 rx_packets: 10,
                 hardware_packets: 99_990,
+                flows: 4,
+                rules: 3,
+                evicted: 2,
+                rules_evicted: 3,
+                busy_nanoseconds: 59_500_000_000,
                 drops: drops.clone(),
                 ..PortStats::default()
             }],

@@ -98,6 +98,12 @@ fn port_stats(state: &State, stats: &PortStats) -> pb::PortStats {
         cache_hits: stats.cache_hits,
         upcalls: stats.upcalls,
         drops: drops(&stats.drops),
+        flows: stats.flows,
+        rules: stats.rules,
+        evicted: stats.evicted,
+        rules_evicted: stats.rules_evicted,
+        busy_nanoseconds: stats.busy.as_nanos().try_into().unwrap_or(u64::MAX),
+        flooded: stats.flooded,
     }
 }
 

@@ -322,6 +322,8 @@ async fn counters_and_capabilities_are_told_by_their_stable_names() {
             let mut port = PortStats::new(device(name));
             port.slow_path = Counters { packets, bytes: packets * 60 };
             port.drops[DropReason::NoRule.index()] = 1;
+            (port.flows, port.rules, port.evicted, port.rules_evicted) = (2, 1, 21, 22);
+            (port.busy, port.flooded) = (Duration::from_micros(packets), 23);
             stats.ports.push(port);
         }
         stats.flows = 3;
@@ -343,6 +345,9 @@ async fn counters_and_capabilities_are_told_by_their_stable_names() {
     let stats = client.get_stats(pb::GetStatsRequest {}).await.expect("counted").into_inner();
     assert_eq!((stats.ports[0].port.as_str(), stats.ports[1].port.as_str()), ("ports/pf0", ""));
     assert_eq!(stats.slow_path.map(|sum| (sum.packets, sum.bytes)), Some((12, 720)));
+    let port = &stats.ports[1];
+    assert_eq!((port.flows, port.rules, port.evicted, port.rules_evicted), (2, 1, 21, 22));
+    assert_eq!((port.busy_nanoseconds, port.flooded), (7000, 23));
     assert_eq!(stats.drops, [pb::DropCount { reason: "flow_rules.no_match".to_owned(), packets: 2 }]);
     assert_eq!((stats.stages[2].stage.as_str(), stats.stages[2].dropped), ("flow_rules", 2));
     assert_eq!((stats.stages[3].stage.as_str(), stats.stages[3].held), ("bridge", 4));

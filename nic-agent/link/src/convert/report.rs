@@ -308,6 +308,12 @@ pub fn stats_to(stats: &Stats) -> pb::GetStatsResponse {
             .filter(|&(_, packets)| packets > 0)
             .map(|(reason, packets)| pb::DropCount { reason: reason.name().to_owned(), packets })
             .collect(),
+        flows: port.flows,
+        rules: port.rules,
+        evicted: port.evicted,
+        rules_evicted: port.rules_evicted,
+        busy_nanoseconds: nanos(port.busy),
+        flooded: port.flooded,
     };
     let stage = |(stage, counts): (&Stage, &StageStats)| pb::StageStats {
         stage: stage.name().to_owned(),
@@ -353,6 +359,12 @@ pub fn stats_from(response: &pb::GetStatsResponse) -> Result<Stats, ObjectError>
             cache_hits: message.cache_hits,
             hardware: counters_from(message.hardware.as_ref()),
             drops,
+            flows: message.flows,
+            rules: message.rules,
+            evicted: message.evicted,
+            rules_evicted: message.rules_evicted,
+            busy: Duration::from_nanos(message.busy_nanoseconds),
+            flooded: message.flooded,
             ..PortStats::new(id)
         })
     };

@@ -37,6 +37,17 @@ impl World {
         (self.neighbors.want(hop(n), self.now, &mut events), events)
     }
 
+    /// A packet waits. Returns the one that does no longer because of it, if not that one.
+    fn wait(&mut self, from: u16, n: u8, packet: u32) -> Result<Option<u32>, u32> {
+        let mut events = Vec::new();
+        self.neighbors.wait(hop(n), from, packet, &mut events)?;
+        Ok(match events.as_slice() {
+            [] => None,
+            [Event::Displaced(packet)] => Some(*packet),
+            other => panic!("{other:?}"),
+        })
+    }
+
     fn hear(&mut self, answer: Answer) -> Vec<Event<u32>> {
         let mut events = Vec::new();
         self.neighbors.heard(V, &answer, self.now, &mut events);
@@ -70,11 +81,11 @@ fn an_address_is_asked_for_three_times_and_given_up_and_asked_for_again_later() 
     let mut world = World::new();
     assert_eq!(world.want(1), (true, vec![ask(1, None)]));
     assert_eq!(world.want(1), (true, vec![]));
-    assert_eq!(world.neighbors.wait(hop(1), 7), Ok(()));
+    assert_eq!(world.wait(0, 1, 7), Ok(None));
     assert_eq!(world.pass(2), [ask(1, None), ask(1, None)]);
     let failed = Event::Changed(hop(1), Some(Neighbor::Failed));
     assert_eq!(world.pass(1), [failed, Event::GivenUp(7)]);
-    assert_eq!(world.neighbors.wait(hop(1), 8), Err(8));
+    assert_eq!(world.wait(0, 1, 8), Err(8));
     assert_eq!(world.pass(5), [Event::Changed(hop(1), None)]);
     assert_eq!(world.state(), None);
     assert_eq!(world.want(1), (true, vec![ask(1, None)]));
@@ -84,8 +95,8 @@ fn an_address_is_asked_for_three_times_and_given_up_and_asked_for_again_later() 
 fn an_answer_releases_what_waits_and_is_confirmed_before_its_time_is_over() {
     let mut world = World::new();
     world.want(1);
-    assert_eq!(world.neighbors.wait(hop(1), 7), Ok(()));
-    assert_eq!(world.neighbors.wait(hop(1), 8), Ok(()));
+    assert_eq!(world.wait(0, 1, 7), Ok(None));
+    assert_eq!(world.wait(0, 1, 8), Ok(None));
     assert_eq!(world.hear(answer(1, A, true)), [known(1, A), Event::Released(7), Event::Released(8)]);
     assert_eq!((world.state(), world.neighbors.waiting()), (Some(NeighborState::Reachable), 0));
     assert_eq!(world.pass(26), []);
@@ -149,17 +160,45 @@ fn next_hops_and_packets_that_wait_are_bounded_each_and_in_all() {
     assert!(world.want(1).0);
     assert!(world.want(2).0);
     assert_eq!(world.want(3), (false, vec![]));
-    assert_eq!(world.neighbors.wait(hop(3), 0), Err(0));
-    assert_eq!(world.neighbors.wait(hop(1), 1), Ok(()));
-    assert_eq!(world.neighbors.wait(hop(1), 2), Ok(()));
-    assert_eq!(world.neighbors.wait(hop(1), 3), Err(3));
-    assert_eq!(world.neighbors.wait(hop(2), 4), Ok(()));
-    assert_eq!(world.neighbors.wait(hop(2), 5), Err(5));
+    assert_eq!(world.wait(0, 3, 0), Err(0));
+    assert_eq!(world.wait(0, 1, 1), Ok(None));
+    assert_eq!(world.wait(0, 1, 2), Ok(None));
+    assert_eq!(world.wait(0, 1, 3), Err(3));
+    assert_eq!(world.wait(0, 2, 4), Ok(None));
+    assert_eq!(world.wait(0, 2, 5), Err(5));
     let mut events = Vec::new();
     world.neighbors.forget(V, &mut events);
     let given_up = events.iter().filter(|event| matches!(event, Event::GivenUp(_))).count();
     assert_eq!((given_up, world.neighbors.waiting(), world.neighbors.due.len()), (3, 0, 0));
     assert!(world.want(3).0);
+}
+
+#[test]
+fn who_waits_most_makes_room_for_who_waits_less_for_each_next_hop_and_in_all() {
+    let config = Config { neighbors_per_vtep: 4, waiting_per_neighbor: 4, waiting: 6, ..Config::default() };
+    let mut world = World { neighbors: Neighbors::new(&config), ..World::new() };
+    for n in 1..4 {
+        world.want(n);
+    }
+    for packet in 0..4 {
+        assert_eq!(world.wait(0, 1, packet), Ok(None));
+    }
+    // The queue of one next hop is full.
+    assert_eq!(world.wait(0, 1, 10), Err(10));
+    assert_eq!(world.wait(1, 1, 11), Ok(Some(0)));
+    assert_eq!(world.wait(1, 1, 12), Ok(Some(1)));
+    assert_eq!(world.wait(1, 1, 13), Err(13), "half of it is all that one of two gets");
+    assert_eq!(world.wait(0, 1, 14), Err(14));
+    // There is no place left at all.
+    assert_eq!(world.wait(0, 2, 15), Ok(None));
+    assert_eq!(world.wait(0, 2, 16), Ok(None));
+    assert_eq!(world.wait(0, 2, 17), Err(17));
+    assert_eq!(world.wait(2, 3, 18), Ok(Some(2)), "the oldest of who has most, wherever it waits");
+    assert_eq!(world.wait(2, 3, 19), Ok(Some(3)));
+    assert_eq!(world.wait(2, 3, 20), Err(20));
+    assert_eq!(world.neighbors.waiting(), 6);
+    assert_eq!(world.hear(answer(1, A, true)), [known(1, A), Event::Released(11), Event::Released(12)]);
+    assert_eq!(world.neighbors.waiting(), 4);
 }
 
 proptest! {
@@ -175,7 +214,9 @@ proptest! {
                 0 => world.want(n).1,
                 1 => {
                     next += 1;
-                    accepted += usize::from(world.neighbors.wait(hop(n), next).is_ok());
+                    let waits = world.wait(u16::from(flag), n, next);
+                    accepted += usize::from(waits.is_ok());
+                    out += usize::from(waits.is_ok_and(|displaced| displaced.is_some()));
                     Vec::new()
                 }
                 2 => world.hear(answer(n, if flag { A } else { B }, next % 2 == 0)),
@@ -190,6 +231,7 @@ proptest! {
                     Event::Changed(hop, Some(neighbor)) => drop(told.insert(hop, neighbor)),
                     Event::Changed(hop, None) => drop(told.remove(&hop)),
                     Event::Released(_) | Event::GivenUp(_) => out += 1,
+                    Event::Displaced(packet) => panic!("{packet} had to go for nobody"),
                     Event::Ask { .. } => {}
                 }
             }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bridged;
+mod fairness;
 mod faults;
 mod property;
 mod scenarios;

@@ -115,14 +115,20 @@ fn any_stats() -> impl Strategy<Value = Stats> {
         std::array::from_fn(stage)
     });
     let drops = proptest::collection::vec(any::<u64>(), DropReason::COUNT);
-    let port = (any_port(), any::<bool>(), any_counters(), any_counters(), any::<[u64; 2]>(), drops)
-        .prop_map(|(port, present, slow_path, hardware, [upcalls, cache_hits], drops)| PortStats {
+    let port = (any_port(), any::<bool>(), any_counters(), any_counters(), any::<[u64; 8]>(), drops)
+        .prop_map(|(port, present, slow_path, hardware, n, drops)| PortStats {
             present,
             slow_path,
             hardware,
             sent: hardware,
-            upcalls,
-            cache_hits,
+            upcalls: n[0],
+            cache_hits: n[1],
+            flows: n[2],
+            rules: n[3],
+            evicted: n[4],
+            rules_evicted: n[5],
+            busy: Duration::from_nanos(n[6]),
+            flooded: n[7],
             drops: std::array::from_fn(|at| drops[at]),
             ..PortStats::new(port)
         });

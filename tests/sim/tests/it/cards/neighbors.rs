@@ -184,6 +184,31 @@ fn what_may_wait_is_bounded_and_the_rest_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_port_that_fills_the_places_to_wait_leaves_half_of_them_to_another() {
+    let mut node = acquainted(Config { waiting_per_neighbor: 6, ..Config::default() });
+    node.change(vec![port(access(VF1, RED))]);
+    for n in 0..10 {
+        node.enter(VF0, &bytes(mac(1), mac(2), n));
+    }
+    node.serve();
+    for n in 10..15 {
+        node.enter(VF1, &bytes(mac(4), mac(2), n));
+    }
+    node.serve();
+    // Those that came first of the one, and those that came last of the other, were one too many.
+    let full = |node: &Node, id| {
+        let port = node.worker.stats().ports.into_iter().find(|port| port.port == id).expect("a port");
+        port.drops[DropReason::NeighborQueueFull.index()]
+    };
+    assert_eq!((full(&node, VF0), full(&node, VF1)), (7, 2));
+    assert_eq!(node.worker.counters().waiting, 6);
+    node.enter(UPLINK, &frame::build(&told(2, peer_mac(2)), 0));
+    node.serve();
+    assert_eq!(tunnelled(&out(&mut node)).len(), 6);
+    node.end();
+}
+
+#[test]
 fn a_vtep_announces_itself_and_answers_with_its_tag() {
     let mut node = node(Config::default(), Vtep { vlan: Some(30), ..vtep() });
     let announced = out(&mut node);

@@ -97,7 +97,7 @@ fn packets_go_only_where_the_policy_says_and_nothing_is_left_or_lost() {
         given.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
     };
     let (worlds, first) = (number("NIC_AGENT_WORLDS", WORLDS), number("NIC_AGENT_SEED", 0));
-    let (mut by_rules, mut packets) = (0, 0);
+    let (mut by_rules, mut packets, mut evicted) = (0, 0, [0; 2]);
     for seed in FAILED_ONCE.iter().copied().chain((0..worlds).map(|n| first.wrapping_add(n))) {
         // Shown if the test fails.
         println!("seed {seed}");
@@ -120,8 +120,13 @@ fn packets_go_only_where_the_policy_says_and_nothing_is_left_or_lost() {
         }
         world.end();
         by_rules += world.by_rules.values().sum::<u64>();
-        packets += world.worker.stats().ports.iter().map(|port| port.slow_path.packets).sum::<u64>();
+        for port in world.worker.stats().ports {
+            packets += port.slow_path.packets;
+            evicted[0] += port.evicted;
+            evicted[1] += port.rules_evicted;
+        }
     }
     // The generator must reach both ways through the card.
     assert!(worlds < WORLDS || by_rules * 20 > packets, "{by_rules} by rules, {packets} by the slow path");
+    assert!(worlds < WORLDS || evicted.iter().all(|evicted| *evicted > 100), "{evicted:?} made room");
 }

@@ -125,6 +125,7 @@ fn the_first_packet_is_translated_the_second_hits_the_cache_the_others_the_card(
     expected.ports[0].sent = packets(1);
     expected.stages = all_passed(1);
     expected.flows = 1;
+    expected.ports[1].flows = 1;
     assert_eq!(world.worker.stats(), expected);
     let flow = only_flow(&world);
     assert_eq!((flow.shape, flow.offload), (Shape::Port, Offload::Pending));
@@ -143,6 +144,7 @@ fn the_first_packet_is_translated_the_second_hits_the_cache_the_others_the_card(
     world.settle();
     expected.rules_created = 1;
     expected.flows_in_hardware = 1;
+    expected.ports[1].rules = 1;
     assert_eq!(world.worker.stats(), expected);
     assert_eq!(only_flow(&world).offload, Offload::Hardware);
     assert_eq!(world.card.rules().len(), 1);
@@ -182,7 +184,7 @@ fn a_changed_rule_enters_the_card_only_after_the_stale_one_left_it() {
     assert_eq!(flow.offload, Offload::Software(SoftwareReason::Overlap));
     assert_eq!(world.worker.applied(), Revision(1));
     let mut expected = stats();
-    expected.ports[1] = PortStats { slow_path: packets(1), upcalls: 1, ..no_port(VF0) };
+    expected.ports[1] = PortStats { slow_path: packets(1), upcalls: 1, flows: 1, ..no_port(VF0) };
     expected.ports[0].sent = packets(1);
     expected.stages = all_passed(1);
     (expected.flows, expected.rules_created, expected.revalidated) = (1, 1, 1);
@@ -205,7 +207,7 @@ fn a_changed_rule_enters_the_card_only_after_the_stale_one_left_it() {
     assert_eq!(only_flow(&world).offload, Offload::Pending);
     assert_eq!(world.worker.applied(), Revision(2), "no stale rule is left");
     world.settle();
-    (expected.rules_created, expected.flows_in_hardware) = (2, 1);
+    (expected.rules_created, expected.flows_in_hardware, expected.ports[1].rules) = (2, 1, 1);
     assert_eq!(world.worker.stats(), expected);
     assert_eq!(world.card.rules()[0].actions, [Action::Output(VF1)]);
 }

@@ -201,12 +201,18 @@ impl World {
     /// What must hold at any time.
     pub(crate) fn check(&self) {
         let stats = self.worker.stats();
-        let (mut flows, mut in_hardware) = (0, 0);
+        let mut by_port: BTreeMap<PortId, (u64, u64)> = BTreeMap::new();
         for flow in self.worker.flows() {
-            flows += 1;
-            in_hardware += u64::from(flow.offload == Offload::Hardware);
+            let (flows, in_hardware) = by_port.entry(flow.matches.key().in_port()).or_default();
+            *flows += 1;
+            *in_hardware += u64::from(flow.offload == Offload::Hardware);
         }
-        assert_eq!((stats.flows, stats.flows_in_hardware), (flows, in_hardware));
+        for port in &stats.ports {
+            let counted = by_port.get(&port.port).copied().unwrap_or_default();
+            assert_eq!((port.flows, port.rules), counted, "{}", port.port);
+        }
+        let all = by_port.values().fold((0, 0), |sum, port| (sum.0 + port.0, sum.1 + port.1));
+        assert_eq!((stats.flows, stats.flows_in_hardware), all);
         let rules = self.card.rules();
         for (at, rule) in rules.iter().enumerate() {
             for other in rules[..at].iter().filter(|other| other.matches.overlaps(&rule.matches)) {
