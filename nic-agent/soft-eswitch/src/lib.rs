@@ -36,6 +36,7 @@ mod profile;
 mod publish;
 mod rule;
 mod switch;
+mod sync;
 mod tables;
 
 pub use egress::{Egress, Unsent};
