@@ -162,12 +162,13 @@ impl<B: Backend> Service<B> {
         let mut fenced_by = None;
         self.lease.send_if_modified(|current| {
             let latest = current.map_or(0, |current| current.lease);
-            if writer.lease == 0 {
-                writer.lease = latest + 1;
-            } else if latest > writer.lease {
+            // Behind the last number there is no next one: who took that keeps it.
+            let next = if writer.lease == 0 { latest.checked_add(1) } else { Some(writer.lease) };
+            let Some(lease) = next.filter(|lease| *lease >= latest) else {
                 fenced_by = Some(latest);
                 return false;
-            }
+            };
+            writer.lease = lease;
             *current = Some(writer);
             true
         });
