@@ -41,6 +41,7 @@ FLOWER = "tc filter add dev eth7 protocol ip parent ffff: prio 7 flower ip_proto
 put("import", "flower", "\0" + FLOWER + "mirred egress redirect dev eth8\n" + FLOWER + "drop\n")
 put("import", "quotes", "\1# ovs-vsctl add-port br0 eth7 -- set Interface eth7 type=dpdk \\\n options:dpdk-devargs='0000:85:00.0'\n")
 put("import", "flow", "\1sudo ovs-ofctl add-flow br0 'priority=3,in_port=eth7,tcp6,tp_dst=0x50/0xfff0,actions=mod_vlan_vid:7,eth8'\n")
+put("import", "regression-mac", b"\0" + (tutorials / "tc-vxlan.txt").read_bytes().replace(b"dst_mac 82", b"dst_mac /2"))
 put("import", "regression-control-character", "\1ovs-ofctl add-flow br0 'in_port=eth7,ac\5tions=eth8'\n")
 
 # --- nic.datapath.v1 and the store ----------------------------------------------------------------------------
@@ -217,6 +218,8 @@ for number, text in enumerate(
     ]
 ):
     put("device_arguments", str(number), text)
+put("device_arguments", "regression-many", "representor=[[]" + ",a=b" * 64)
+put("device_arguments", "regression-unknown", "a=b" + ",a=b" * 64)
 descriptor = struct.pack("<HHII", 0, 0, 60, 0x1000)
 linked = struct.pack("<HHII", 1, 0, 60, 0x1000)
 put("memif", "frame", b"\0" + b"\1\0\x80\x0c" + descriptor + b"\3\1\0" + b"\7" + b"\4")
