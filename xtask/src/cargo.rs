@@ -58,8 +58,30 @@ pub(crate) fn program() -> PathBuf {
 
 /// Builds by [`PROFILE`]; cargo shows its progress.
 pub(crate) fn build(selection: &[&str]) -> Result<Vec<Program>, BuildError> {
+    built(cargo(&["build"]), selection)
+}
+
+/// Builds test programs in a target directory of their own, as other flags for the compiler want it.
+pub(crate) fn build_apart(
+    name: &str,
+    flags: &[(&str, &str)],
+    selection: &[&str],
+) -> Result<Vec<Program>, BuildError> {
+    let mut command = cargo(&["build"]);
+    command.envs(flags.iter().copied()).env("CARGO_TARGET_DIR", target_folder()?.join(name));
+    built(command, selection)
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_folder() -> Result<PathBuf, BuildError> {
+    let text = process::output(&mut cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
+    let metadata: Value = serde_json::from_str(&text)?;
+    Ok(metadata["target_directory"].as_str().map_or_else(|| root().join("target"), PathBuf::from))
+}
+
+fn built(mut command: Command, selection: &[&str]) -> Result<Vec<Program>, BuildError> {
     let members = members()?;
-    let mut command = cargo(&["build", "--profile", PROFILE, "--message-format", "json-render-diagnostics"]);
+    command.args(["--profile", PROFILE, "--message-format", "json-render-diagnostics"]);
     command.args(selection).stdin(Stdio::null()).stdout(Stdio::piped());
     let start = |source| ProcessError::Start { program: "cargo".into(), source };
     let mut child = command.spawn().map_err(start)?;

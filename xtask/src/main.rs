@@ -33,7 +33,7 @@ enum Verb {
     Lint,
     /// Sets up, lints, builds, and runs every test
     Test {
-        /// Also what takes long: more cases, more worlds, longer fuzzing
+        /// Also what takes long: more cases, more worlds, libFuzzer, the address sanitizer
         #[arg(long)]
         all: bool,
         /// Only these parts

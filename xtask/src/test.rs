@@ -25,10 +25,14 @@ pub(crate) enum Part {
     Sim,
     /// Examples in the documentation
     Doc,
-    /// Parsers against bytes and text from a stranger
+    /// Whatever reads what a stranger wrote, against what a stranger may write
     Fuzz,
+    /// Every order in which threads may do what they do, where they share without waiting
+    Models,
     /// Every crate that drives DPDK
     Dpdk,
+    /// The same with the address sanitizer; only with --all, or by name
+    Asan,
     /// Foreign DPDK programs on our driver
     Conformance,
     /// Whole cards in network namespaces
@@ -38,13 +42,15 @@ pub(crate) enum Part {
 }
 
 /// The order: what fails fast comes first.
-const ALL: [Part; 9] = [
+const ALL: [Part; 11] = [
     Part::Lint,
     Part::Unit,
     Part::Sim,
     Part::Doc,
     Part::Fuzz,
+    Part::Models,
     Part::Dpdk,
+    Part::Asan,
     Part::Conformance,
     Part::E2e,
     Part::Demo,
@@ -56,14 +62,18 @@ const LONG: [(&str, &str); 6] = [
     ("NIC_AGENT_KILLS", "1000"),
     ("NIC_AGENT_RUNS", "1000000"),
     ("NIC_AGENT_WORLDS", "2000"),
-    ("NIC_FUZZ_SECONDS", "20"),
     ("PROPTEST_CASES", "4096"),
+    ("LOOM_MAX_PREEMPTIONS", "4"),
 ];
+/// Seconds of libFuzzer for each target, with `--all`.
+const FUZZ_SECONDS: &str = "20";
+/// Crates with `unsafe` code, and the one that calls most of it.
+const UNSAFE: [&str; 6] = ["-p", "dpdk", "-p", "net-eswitch", "-p", "nic-offload"];
 
 impl Part {
     /// Whether it runs programs of the one build.
     fn needs_build(self) -> bool {
-        !matches!(self, Part::Lint | Part::Fuzz)
+        !matches!(self, Part::Lint | Part::Fuzz | Part::Models | Part::Asan)
     }
 
     /// Whether a test program belongs to it.
@@ -112,7 +122,8 @@ pub(crate) fn main(all: bool, parts: &[Part]) -> ExitCode {
     if privilege == Privilege::None {
         return demo::needs_root("test");
     }
-    let wanted: Vec<Part> = ALL.into_iter().filter(|part| parts.is_empty() || parts.contains(part)).collect();
+    let usual = |part: &Part| parts.is_empty() && (all || *part != Part::Asan);
+    let wanted: Vec<Part> = ALL.into_iter().filter(|part| usual(part) || parts.contains(part)).collect();
     let run = Run { all, privilege };
     let (before, after): (Vec<Part>, Vec<Part>) = wanted.into_iter().partition(|part| !part.needs_build());
     outcomes.extend(before.into_iter().map(|part| run.part(part, &[])));
@@ -144,7 +155,9 @@ impl Run {
         let start = Instant::now();
         let (ok, counts) = match part {
             Part::Lint => (tell(lint::run().err().unwrap_or_default()), Counts::default()),
-            Part::Fuzz => self.cargo_test(&["--release", "--manifest-path", "tests/fuzz/Cargo.toml"]),
+            Part::Fuzz => self.fuzz(),
+            Part::Models => self.models(),
+            Part::Asan => self.asan(),
             Part::Doc => self.cargo_test(&["--profile", PROFILE, "--workspace", "--doc"]),
             Part::Demo => self.demo(programs),
             Part::Unit | Part::Sim => self.programs(part, programs, How::Plain),
@@ -168,6 +181,43 @@ impl Run {
             sum.add(counts);
         }
         (ok, sum)
+    }
+
+    /// The short run of every target, then libFuzzer on each if there is time.
+    fn fuzz(&self) -> (bool, Counts) {
+        let package = ["--release", "--manifest-path", "tests/fuzz/Cargo.toml", "--features", "dpdk"];
+        let (mut ok, counts) = self.cargo_test(&package);
+        if self.all && ok {
+            let mut command = Command::new("tests/fuzz/run");
+            command.current_dir(cargo::root()).args(["all", FUZZ_SECONDS]);
+            ok = programs::quiet(&mut command).ok;
+        }
+        (ok, counts)
+    }
+
+    fn models(&self) -> (bool, Counts) {
+        let target = match cargo::target_folder() {
+            Ok(folder) => folder.join("loom"),
+            Err(error) => return (tell([error]), Counts::default()),
+        };
+        let mut command = cargo(&["test", "--quiet", "--profile", PROFILE, "-p", "soft-eswitch", "--lib"]);
+        command.arg("models").env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target);
+        command.env("LOOM_MAX_PREEMPTIONS", "2").envs(self.environment().iter().copied());
+        let counts = programs::quiet(&mut command);
+        (counts.ok, counts)
+    }
+
+    /// The sanitizer's runtime is in the stable toolchain; its switch is not. DPDK and the standard library are as they
+    /// are: what they do with memory that they allocated is not seen, but for leaks.
+    fn asan(&self) -> (bool, Counts) {
+        let flags = [("RUSTC_BOOTSTRAP", "1"), ("RUSTFLAGS", "-Zsanitizer=address")];
+        // Naming the target keeps the flags away from build scripts.
+        let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        let selection = [&["--lib", "--tests", "--target", &target], &UNSAFE[..]].concat();
+        match cargo::build_apart("asan", &flags, &selection) {
+            Err(error) => (tell([error]), Counts::default()),
+            Ok(programs) => self.programs(Part::Dpdk, &programs, How::Root(self.privilege)),
+        }
     }
 
     fn cargo_test(&self, args: &[&str]) -> (bool, Counts) {

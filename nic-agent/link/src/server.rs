@@ -241,7 +241,12 @@ impl<B: Backend> Service<B> {
         let mut offered = self.offered();
         let latest = self.lease.borrow().map_or(0, |current| current.lease);
         if writer.lease == 0 {
-            writer.lease = offered.iter().fold(latest, |latest, other| latest.max(other.lease)) + 1;
+            let last = offered.iter().fold(latest, |latest, other| latest.max(other.lease));
+            // Behind the last number there is no next one: who took that keeps it.
+            let Some(next) = last.checked_add(1) else {
+                return Err(Rejection::LeaseFenced { lease: writer.lease, latest: last });
+            };
+            writer.lease = next;
         } else if latest > writer.lease {
             return Err(Rejection::LeaseFenced { lease: writer.lease, latest });
         }

@@ -71,7 +71,7 @@ pub(crate) enum ArgsError {
 }
 
 /// Splits at commas outside of brackets: representor=[0,2-3] is one argument.
-fn split(text: &str) -> Vec<&str> {
+pub(crate) fn split(text: &str) -> Vec<&str> {
     let mut depth = 0i32;
     let outside = move |c: char| {
         depth += i32::from(c == '[') - i32::from(c == ']');

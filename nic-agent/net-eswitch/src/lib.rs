@@ -65,7 +65,7 @@
 //! **May know:** DPDK's headers for drivers, the switch's core (`soft-eswitch`), the flow IR. **May not know:**
 //! the agent and its encoder (`nic-offload`): the decoder is written against rte_flow.h alone. Layer 2.
 //! `unsafe` is in `ops`, `queues`, `decode::raw`, `backing::af_packet`, `backing::tap`,
-//! `backing::interface`, `backing::memif` and the few calls to the C side.
+//! `backing::interface`, `backing::memif`, the few calls to the C side, and `fuzzing`, which makes what those read.
 
 mod args;
 mod backing;
@@ -78,6 +78,9 @@ mod ethdev;
 mod ffi;
 mod flow;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ops;
 mod port;
 mod queues;

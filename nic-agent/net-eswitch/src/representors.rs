@@ -4,6 +4,7 @@ use std::ffi::CString;
 
 use nic_flow::PortId;
 
+use crate::args::split;
 use crate::ffi;
 
 /// The ports whose representors are asked for.
@@ -26,7 +27,15 @@ pub(crate) enum RepresentorError {
 
 /// Reads representor=... out of device arguments by ethdev's own parser.
 pub(crate) fn asked(text: &str, ports: impl Iterator<Item = PortId>) -> Result<Asked, RepresentorError> {
-    let c_text = CString::new(text).map_err(|_| RepresentorError::Form)?;
+    // That argument alone: the parser has room for 32 of them, writes behind it when there are more, and
+    // does not see brackets as `split` does. With one `=` in all there is one.
+    let Some(own) = split(text).into_iter().find(|part| part.starts_with("representor=")) else {
+        return Ok(Asked::default());
+    };
+    if own.matches('=').count() > 1 {
+        return Err(RepresentorError::Form);
+    }
+    let c_text = CString::new(own).map_err(|_| RepresentorError::Form)?;
     const MAX: usize = ffi::NES_MAX_LIST as usize;
     let mut parsed = ffi::nes_representors {
         type_: ffi::NES_REPRESENTOR_NONE,
@@ -106,5 +115,12 @@ mod tests {
         assert_eq!(ask("representor=sf0"), Err(RepresentorError::SubFunction));
         assert_eq!(ask("representor=c1pf0vf0"), Err(RepresentorError::Controller));
         assert_eq!(ask("representor=x"), Err(RepresentorError::Form));
+    }
+
+    #[test]
+    fn brackets_do_not_hide_more_arguments_than_the_parser_has_room_for() {
+        let many = ",a=b".repeat(64);
+        assert_eq!(ask(&format!("representor=[[]{many}")), Err(RepresentorError::Form));
+        assert_eq!(ask(&format!("a=b{many},representor=1")).unwrap(), ["pf0vf1"]);
     }
 }

@@ -40,6 +40,7 @@ mod profile;
 mod publish;
 mod rule;
 mod switch;
+mod sync;
 mod tables;
 mod unreliable;
 mod upkeep;

@@ -15,8 +15,10 @@
 //!   around everything would let a preempted control thread stop the forwarding.
 //! * All memory is freed by the writer, none on the forwarding path.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, TryLockError};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{PoisonError, TryLockError};
+
+use crate::sync::{AtomicUsize, RwLock, RwLockReadGuard, spin_loop};
 
 /// The value, in two copies.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl<T> Published<T> {
             if let Some(guard) = self.enter(self.shown.load(SeqCst)) {
                 return guard;
             }
-            std::hint::spin_loop();
+            spin_loop();
         }
     }
 
@@ -72,7 +74,10 @@ impl<T> Published<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod models;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;

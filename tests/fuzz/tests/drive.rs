@@ -1,7 +1,7 @@
 //! Drives every target over its seeds and mutations of them, without libFuzzer.
 //!
 //! The same inputs come up each time. `NIC_FUZZ_SECONDS=600 cargo test --release` goes on for that long per
-//! target, with another start each time.
+//! target, with another start each time; `NIC_FUZZ_TARGET=arp` drives that target alone.
 
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
@@ -9,8 +9,6 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nic_fuzz::TARGETS;
-
-const INPUTS: u64 = 20_000;
 
 /// xorshift64*: small, seeded, good enough to pick bytes.
 struct Dice(u64);
@@ -86,14 +84,17 @@ fn drive(name: &str, target: fn(&[u8]), start: u64, more: impl Fn(u64) -> bool) 
 #[test]
 fn no_input_breaks_a_promise() {
     let seconds = std::env::var("NIC_FUZZ_SECONDS").ok();
-    for &(name, target) in TARGETS {
+    let only = std::env::var("NIC_FUZZ_TARGET").ok();
+    assert!(only.as_deref().is_none_or(|only| TARGETS.iter().any(|target| target.name == only)), "{only:?}");
+    for target in TARGETS.iter().filter(|target| only.as_deref().is_none_or(|only| target.name == only)) {
+        let (name, run) = (target.name, target.run);
         match &seconds {
-            None => drive(name, target, 0x9e37_79b9_7f4a_7c15, |count| count < INPUTS),
+            None => drive(name, run, 0x9e37_79b9_7f4a_7c15, |count| count < target.inputs),
             Some(seconds) => {
                 let seconds = seconds.parse().expect("NIC_FUZZ_SECONDS is a number of seconds");
                 let end = Instant::now() + Duration::from_secs(seconds);
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-                drive(name, target, now.as_nanos() as u64 | 1, |_| Instant::now() < end);
+                drive(name, run, now.as_nanos() as u64 | 1, |_| Instant::now() < end);
             }
         }
     }
@@ -101,7 +102,7 @@ fn no_input_breaks_a_promise() {
 
 #[test]
 fn every_target_has_a_program() {
-    for (name, _) in TARGETS {
+    for name in TARGETS.iter().map(|target| target.name) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz_targets").join(name).with_extension("rs");
         let program = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(program.contains(&format!("::{name}(data)")), "{} runs another target", path.display());

@@ -101,11 +101,19 @@ impl<'a> Resources<'a> {
     }
 
     /// A MAC address that the port's station has; with `only`, frames with any other are dropped.
-    pub(super) fn source(&mut self, port: &str, mac: &str, only: bool) {
+    pub(super) fn source(
+        &mut self,
+        port: &str,
+        mac: &str,
+        only: bool,
+        line: usize,
+    ) -> Result<(), ImportError> {
+        let mac = address(line, mac)?;
         if let Some(port) = self.ports.get_mut(port) {
-            port.macs.insert(mac.to_ascii_lowercase());
+            port.macs.insert(mac);
             port.anti_spoof |= only;
         }
+        Ok(())
     }
 
     /// A flow rule in OpenFlow text form.
@@ -168,7 +176,7 @@ impl<'a> Resources<'a> {
         place: Place,
         line: usize,
     ) -> Result<(), ImportError> {
-        let key = (bridge.to_owned(), mac.to_ascii_lowercase());
+        let key = (bridge.to_owned(), address(line, mac)?);
         match self.stations.get(&key) {
             Some(known) if *known != place => Err(ImportError::Conflict {
                 line,
@@ -254,6 +262,15 @@ impl<'a> Resources<'a> {
         }
         Imported { yaml, notes: self.notes }
     }
+}
+
+/// A MAC address, whole: six octets, with no mask.
+fn address(line: usize, mac: &str) -> Result<String, ImportError> {
+    let octet = |octet: &str| octet.len() == 2 && octet.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if mac.split(':').count() == 6 && mac.split(':').all(octet) {
+        return Ok(mac.to_ascii_lowercase());
+    }
+    Err(ImportError::Value { line, word: mac.to_owned(), expected: "a MAC address" })
 }
 
 /// A name as the id of a resource: small letters, digits, `-`, `_` and `.`, a letter first.

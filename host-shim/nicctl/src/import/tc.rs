@@ -119,8 +119,7 @@ fn ip(
             let vf: u16 = value(line, vf, "the number of a VF")?;
             let name = format!("{pf}_{vf}");
             let port = resources.port(&name, guess(&name), line)?;
-            resources.source(&port, mac, false);
-            Ok(())
+            resources.source(&port, mac, false, line)
         }
         ["link", "set", "dev", rest @ ..] => ip(&[&["link", "set"], rest].concat(), line, resources, tunnels),
         ["link", "set", _, "up"] => Ok(()),
@@ -317,7 +316,7 @@ fn encapsulates(
     let port = resources.port(&filter.device, guess(&filter.device), line)?;
     resources.attach(&port, &tunnel.bridge, tunnel.ipv6, line)?;
     if let Some(source) = filter.keys.get("src_mac") {
-        resources.source(&port, source, true);
+        resources.source(&port, source, true, line)?;
         resources.station(&tunnel.bridge, source, Place::Port(port), line)?;
     }
     match filter.keys.get("dst_mac") {

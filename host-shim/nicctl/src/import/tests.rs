@@ -144,6 +144,13 @@ fn what_a_tunnel_must_say_is_asked_for() {
     let error = refused(Language::Tc, filter);
     assert_eq!(error, ImportError::Device { line: 1, name: "v".into() });
     let without = filter.replace("id 17 ", "");
+    for mac in ["/2:00:00:00:00:01", "02:00:00:00:00:01/ff:00:00:00:00:00", "2:0:0:0:0:1"] {
+        let error = refused(
+            Language::Tc,
+            &format!("{tunnel}{}", filter.replace("id 17", "id 16").replace("02:00:00:00:00:01", mac)),
+        );
+        assert_eq!(error, ImportError::Value { line: 2, word: mac.into(), expected: "a MAC address" });
+    }
     let error = refused(Language::Tc, &format!("{tunnel}{without}"));
     assert_eq!(error, ImportError::Missing { line: 2, what: "id" });
     let port = filter.replace("id 17", "dst_port 8472 id 16");

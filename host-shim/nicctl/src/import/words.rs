@@ -22,6 +22,11 @@ pub(super) fn commands(text: &str) -> Result<Vec<Command>, ImportError> {
             whole = format!("{front} {next}");
         }
         let words = split(&whole, index + 1)?;
+        // Nothing that is imported is named by other characters, and not all of them have a place in a file.
+        let foreign = |word: &&String| !word.chars().all(|char| char.is_ascii_graphic() || char == ' ');
+        if let Some(word) = words.iter().find(foreign) {
+            return Err(ImportError::Word { line: index + 1, word: word.clone() });
+        }
         if !words.is_empty() {
             commands.push(Command { line: index + 1, words: without_prompt(words) });
         }
@@ -90,5 +95,7 @@ mod tests {
             expected.map(|(line, words)| (line, words.into_iter().map(str::to_owned).collect()))
         );
         assert_eq!(commands("a\nb 'c"), Err(ImportError::Quote { line: 2 }));
+        let foreign = ImportError::Word { line: 1, word: "b\u{5}".into() };
+        assert_eq!(commands("a b\u{5} # \u{e9}"), Err(foreign));
     }
 }

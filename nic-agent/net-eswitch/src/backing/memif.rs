@@ -372,5 +372,7 @@ fn put(ring: &mut Ring, regions: &[Region], frame: &[Piece<'_>]) -> Result<bool,
 /// Buffers that one frame may take: of 256 bytes and more.
 const MAX_BUFFERS: usize = 40;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@ mod af_packet;
 mod inject;
 mod interface;
 mod memif;
+#[cfg(feature = "fuzzing")]
+pub(crate) use memif::fuzzing as memif_fuzzing;
 mod pcap;
 mod tap;
 

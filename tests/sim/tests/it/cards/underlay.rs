@@ -365,6 +365,10 @@ impl World {
             self.rest();
             self.pass(Duration::from_secs(1));
         }
+        // A card that a station happened to send nothing to for so long has forgotten it.
+        for from in 0..self.stations.len() {
+            self.send(from, MacAddr::BROADCAST);
+        }
         self.rest();
         self.check_all();
     }
