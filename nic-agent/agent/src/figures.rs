@@ -1,11 +1,11 @@
-//! What the page of metrics is made of: the binding of [`Source`] to the store and to the link, and of
-//! [`Observer`] to the counts of calls.
+//! What the page of metrics is made of: the binding of [`Source`] to the store, the link and the card's
+//! health, and of [`Observer`] to the counts of calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nic_api::Observer;
+use nic_api::{Health, Observer, is_healthy};
 use nic_link::client::{Client, Connection};
 use nic_metrics::{Agent, Calls, Datapath, Method, Source};
 use nic_model::Kind;
@@ -17,14 +17,16 @@ use tonic::Code;
 pub(crate) struct Figures {
     store: Arc<Store>,
     datapath: Client,
+    health: Arc<Health>,
     restarts: Arc<AtomicU64>,
 }
 
 impl Figures {
-    /// Figures of both, and the task that counts nic-datapath's restarts.
+    /// Figures of all three, and the task that counts nic-datapath's restarts.
     pub(crate) fn new(
         store: Arc<Store>,
         datapath: Client,
+        health: Arc<Health>,
     ) -> (Figures, impl Future<Output = ()> + Send + use<>) {
         let restarts = Arc::new(AtomicU64::new(0));
         let mut state = datapath.state();
@@ -39,7 +41,7 @@ impl Figures {
                 known = instance.or(known);
             }
         };
-        (Figures { store, datapath, restarts }, count)
+        (Figures { store, datapath, health, restarts }, count)
     }
 }
 
@@ -51,10 +53,13 @@ impl Source for Figures {
             let name = Kind::Port.name(port.id.clone()).to_string();
             (port.spec.device(), name)
         });
+        let alarms = self.health.look();
         Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             revision: state.revision(),
             resources: Kind::ALL.iter().map(|kind| (kind.collection(), state.count(*kind))).collect(),
+            healthy: is_healthy(&alarms),
+            alarms,
             datapath: Datapath {
                 connected: link.connection == Connection::Up,
                 version: link.version,

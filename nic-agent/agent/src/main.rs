@@ -74,18 +74,18 @@ async fn serve(options: &Options, store: &Arc<Store>) -> Result<(), Box<dyn std:
         version: version.to_owned(),
     };
     let (datapath, keep_in_step) = client::run(link, feed);
-    let (figures, count_restarts) = Figures::new(Arc::clone(store), datapath.clone());
-    tokio::spawn(follow);
-    tokio::spawn(keep_in_step);
-    tokio::spawn(count_restarts);
     let (stop, stopped) = watch::channel(false);
     let started = SystemTime::now();
     let configuration: Arc<dyn Configuration> =
         Arc::new(Configured { store: Arc::clone(store), stopped: stopped.clone() });
-    let datapath: Arc<dyn Datapath> = Arc::new(Linked(datapath));
-    let health = Arc::new(Health::new(Arc::clone(&configuration), Arc::clone(&datapath)));
+    let linked: Arc<dyn Datapath> = Arc::new(Linked(datapath.clone()));
+    let health = Arc::new(Health::new(Arc::clone(&configuration), Arc::clone(&linked)));
+    let (figures, count_restarts) = Figures::new(Arc::clone(store), datapath, Arc::clone(&health));
+    tokio::spawn(follow);
+    tokio::spawn(keep_in_step);
+    tokio::spawn(count_restarts);
     tokio::spawn(watch_over(Arc::clone(&health)));
-    let routes = nic_api::routes(configuration, datapath, health, version.to_owned(), started).await?;
+    let routes = nic_api::routes(configuration, linked, health, version.to_owned(), started).await?;
     let calls = Arc::new(figures::calls(nic_api::methods()?));
 
     let mut doors = Doors { files: Vec::new(), open: JoinSet::new(), stopped };

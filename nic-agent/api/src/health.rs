@@ -101,7 +101,7 @@ impl Health {
 }
 
 /// True if nothing is wrong that keeps the card from its work, now or after the next fault.
-pub(crate) fn is_healthy(alarms: &[Alarm]) -> bool {
+pub fn is_healthy(alarms: &[Alarm]) -> bool {
     alarms.iter().all(|alarm| alarm.reason.severity() == Severity::Info)
 }
 

@@ -25,7 +25,7 @@ mod services;
 
 pub use auth::{Gate, Peer, Role};
 pub use call::{Observer, REQUEST_ID};
-pub use health::Health;
+pub use health::{Health, is_healthy};
 pub use seam::{
     CommitError, Committed, Configuration, Datapath, DatapathError, DatapathView, FollowError, Followed,
     News, RequestKey,

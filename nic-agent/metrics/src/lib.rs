@@ -6,10 +6,10 @@
 //! * [`Calls`]: how the calls of nic.v1 ended and how long they took, counted here because nobody else does.
 //! * [`serve`]: the page over HTTP, made anew for each reader from a [`Source`].
 //!
-//! How many series there are is bounded by what the card and the programs are: ports, drop reasons, stages,
-//! kinds of resources, methods. Nothing that a packet or a caller can choose becomes a label.
+//! How many series there are is bounded by what the card and the programs are: ports, drop reasons, alarms,
+//! stages, kinds of resources, methods. Nothing that a packet or a caller can choose becomes a label.
 //!
-//! A further group of figures, such as alarms, is a field of [`Page`], a function in `page.rs`, and its rows
+//! A further group of figures is a field of [`Page`], a function in `page.rs`, and its rows
 //! in `metric.rs` and on the operators' page.
 //!
 //! **May know:** counters and names of policy (`nic-policy`), HTTP, the process's own figures. **May not

@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use nic_flow::PortId;
-use nic_policy::{Device, DropReason, PortStats, Revision, Stage, Stats};
+use nic_policy::{Alarm, AlarmReason, Device, DropReason, PortStats, Revision, RuleStats, Stage, Stats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::registry::Registry;
 
 use crate::calls::Calls;
-use crate::metric::{self, Metric};
+use crate::metric::{self, Kind, Metric};
 use crate::process::Process;
 
 /// What nic-agent knows by itself.
@@ -23,6 +23,10 @@ pub struct Agent {
     pub revision: Revision,
     /// How many resources there are of each kind, by the kind's name.
     pub resources: Vec<(&'static str, usize)>,
+    /// Whether the card does its work, and will after the next fault.
+    pub healthy: bool,
+    /// The alarms that stand, those of the datapath included.
+    pub alarms: Vec<Alarm>,
     /// What is known of the datapath without asking it.
     pub datapath: Datapath,
     /// The names of the Ports by their devices.
@@ -80,9 +84,22 @@ impl Page {
         for (kind, count) in resources {
             family.encode_family(&[("kind", *kind)])?.encode_gauge(&(*count as u64))?;
         }
+        self.health(page)?;
         gauge(page, &metric::DATAPATH_UP, self.stats.is_some().into())?;
         gauge(page, &metric::DATAPATH_CONNECTED, datapath.connected.into())?;
         counter(page, &metric::DATAPATH_RESTARTS, datapath.restarts)
+    }
+
+    fn health(&self, page: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Agent { healthy, alarms, .. } = &self.agent;
+        gauge(page, &metric::HEALTHY, (*healthy).into())?;
+        let mut family = metric::ALARMS.describe(page)?;
+        for &reason in AlarmReason::ALL {
+            let standing = alarms.iter().filter(|alarm| alarm.reason == reason).count() as u64;
+            let labels = [("reason", reason.name()), ("severity", reason.severity().name())];
+            family.encode_family(&labels)?.encode_gauge(&standing)?;
+        }
+        Ok(())
     }
 
     fn datapath(&self, page: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
@@ -120,23 +137,30 @@ impl Page {
         for device in &self.agent.datapath.devices {
             family.encode_family(&self.labels(device.port))?.encode_gauge(&u64::from(device.link_up))?;
         }
-        let counts: [(&Metric, Count); 9] = [
-            (&metric::PORT_HARDWARE_PACKETS, |port| port.hardware.packets),
-            (&metric::PORT_HARDWARE_BYTES, |port| port.hardware.bytes),
-            (&metric::PORT_DROPS, |port| port.drops.iter().sum()),
-            (&metric::SLOW_PATH_RECEIVED_PACKETS, |port| port.slow_path.packets),
-            (&metric::SLOW_PATH_RECEIVED_BYTES, |port| port.slow_path.bytes),
-            (&metric::SLOW_PATH_SENT_PACKETS, |port| port.sent.packets),
-            (&metric::SLOW_PATH_SENT_BYTES, |port| port.sent.bytes),
-            (&metric::SLOW_PATH_CACHE_HITS, |port| port.cache_hits),
-            (&metric::SLOW_PATH_UPCALLS, |port| port.upcalls),
-        ];
-        for (metric, count) in counts {
+        self.counts(page, stats)?;
+        self.busy(page, stats)
+    }
+
+    fn counts(&self, page: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
+        for (metric, figure) in PORT_COUNTS {
             let mut family = metric.describe(page)?;
             for port in &stats.ports {
-                let labels = self.labels(port.port);
-                family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count(port), None)?;
+                let (labels, value) = (self.labels(port.port), figure(port));
+                let mut sample = family.encode_family(&labels)?;
+                match metric.kind {
+                    Kind::Counter => sample.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
+                    Kind::Gauge | Kind::Histogram | Kind::Info => sample.encode_gauge(&value)?,
+                }
             }
+        }
+        Ok(())
+    }
+
+    fn busy(&self, page: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
+        let mut family = metric::SLOW_PATH_BUSY.describe(page)?;
+        for port in &stats.ports {
+            let (labels, seconds) = (self.labels(port.port), port.busy.as_secs_f64());
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&seconds, None)?;
         }
         Ok(())
     }
@@ -161,8 +185,26 @@ impl Page {
     }
 }
 
-/// A counter of a port.
-type Count = fn(&PortStats) -> u64;
+/// A whole number that is known of each port.
+type Figure = fn(&PortStats) -> u64;
+
+/// All of them that the datapath counts, in the order of the page.
+const PORT_COUNTS: &[(&Metric, Figure)] = &[
+    (&metric::PORT_HARDWARE_PACKETS, |port| port.hardware.packets),
+    (&metric::PORT_HARDWARE_BYTES, |port| port.hardware.bytes),
+    (&metric::PORT_DROPS, |port| port.drops.iter().sum()),
+    (&metric::PORT_FLOWS, |port| port.flows),
+    (&metric::PORT_RULES, |port| port.rules),
+    (&metric::PORT_FLOWS_EVICTED, |port| port.evicted),
+    (&metric::PORT_RULES_EVICTED, |port| port.rules_evicted),
+    (&metric::PORT_FLOODED, |port| port.flooded),
+    (&metric::SLOW_PATH_RECEIVED_PACKETS, |port| port.slow_path.packets),
+    (&metric::SLOW_PATH_RECEIVED_BYTES, |port| port.slow_path.bytes),
+    (&metric::SLOW_PATH_SENT_PACKETS, |port| port.sent.packets),
+    (&metric::SLOW_PATH_SENT_BYTES, |port| port.sent.bytes),
+    (&metric::SLOW_PATH_CACHE_HITS, |port| port.cache_hits),
+    (&metric::SLOW_PATH_UPCALLS, |port| port.upcalls),
+];
 
 /// What is counted for the card as a whole.
 fn totals(page: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
@@ -173,6 +215,7 @@ fn totals(page: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
     counter(page, &metric::RULES_CREATED, stats.rules_created)?;
     counter(page, &metric::RULES_DESTROYED, stats.rules_destroyed)?;
     counter(page, &metric::RULES_REFUSED, stats.rules_refused)?;
+    rules(page, &stats.rules)?;
     gauge(page, &metric::FDB_ENTRIES, stats.fdb_entries)?;
     counter(page, &metric::FDB_LEARNED, stats.fdb_learned)?;
     counter(page, &metric::FDB_MOVED, stats.fdb_moved)?;
@@ -181,6 +224,31 @@ fn totals(page: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
     counter(page, &metric::FLOODED, stats.flooded)?;
     counter(page, &metric::ANSWERED, stats.answered)?;
     counter(page, &metric::SOLICITED, stats.solicited)
+}
+
+/// How the E-Switch kept its rules.
+fn rules(page: &mut DescriptorEncoder<'_>, rules: &RuleStats) -> fmt::Result {
+    // Named one by one, so that a new figure is not forgotten here.
+    let RuleStats {
+        lost_hits,
+        reinstalled,
+        postponed,
+        destroy_failures,
+        query_failures,
+        strays_removed,
+        waiting,
+        stuck,
+        unreadable,
+    } = *rules;
+    counter(page, &metric::RULES_LOST_HITS, lost_hits)?;
+    counter(page, &metric::RULES_REINSTALLED, reinstalled)?;
+    counter(page, &metric::RULES_POSTPONED, postponed)?;
+    counter(page, &metric::RULES_NOT_DESTROYED, destroy_failures)?;
+    counter(page, &metric::RULES_NOT_READ, query_failures)?;
+    counter(page, &metric::RULES_STRAY, strays_removed)?;
+    gauge(page, &metric::RULES_WAITING, waiting)?;
+    gauge(page, &metric::RULES_STUCK, stuck)?;
+    gauge(page, &metric::RULES_UNREADABLE, unreadable)
 }
 
 fn gauge(page: &mut DescriptorEncoder<'_>, metric: &Metric, value: u64) -> fmt::Result {

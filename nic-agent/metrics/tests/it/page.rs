@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use nic_flow::{Counters, MacAddr, PortId};
 use nic_metrics::{Agent, Calls, Datapath, Kind, METRICS, Method, Metric, Page, Process};
-use nic_policy::{Device, DropReason, PortStats, Revision, RuleStats, Stage, StageStats, Stats};
+use nic_policy::{
+    Alarm, AlarmReason, Device, DropReason, PortStats, Revision, RuleStats, Stage, StageStats, Stats,
+};
 
 use crate::openmetrics::{self, Family};
 
@@ -31,6 +33,12 @@ pub(crate) fn stats() -> Stats {
         upcalls: 3,
         cache_hits: 4,
         hardware: counters(1_000_000_000_000),
+        flows: 12,
+        rules: 13,
+        evicted: 14,
+        rules_evicted: 15,
+        busy: Duration::from_millis(1_250),
+        flooded: 16,
         ..PortStats::new(uplink())
     };
     first.drops[DropReason::NoRule.index()] = 11;
@@ -56,8 +64,22 @@ pub(crate) fn stats() -> Stats {
         flooded: 61,
         answered: 62,
         solicited: 63,
-        rules: RuleStats::default(),
+        rules: RuleStats {
+            lost_hits: 71,
+            reinstalled: 72,
+            postponed: 73,
+            destroy_failures: 74,
+            query_failures: 75,
+            strays_removed: 76,
+            waiting: 77,
+            stuck: 78,
+            unreadable: 79,
+        },
     }
+}
+
+fn alarm(reason: AlarmReason, port: Option<PortId>) -> Alarm {
+    Alarm { reason, port, since: Duration::from_secs(1), text: "never on the page".to_owned() }
 }
 
 pub(crate) fn agent() -> Agent {
@@ -66,10 +88,16 @@ pub(crate) fn agent() -> Agent {
         version: "1.2.3".to_owned(),
         revision: Revision(9),
         resources: vec![("flowRules", 2), ("ports", 1)],
+        healthy: false,
+        alarms: vec![
+            alarm(AlarmReason::RulesStuck, None),
+            alarm(AlarmReason::DeviceAbsent, Some(vf(0))),
+            alarm(AlarmReason::DeviceAbsent, Some(vf(1))),
+        ],
         datapath: Datapath {
             connected: true,
             version: "1.2.4".to_owned(),
-            schema: 2,
+            schema: 3,
             restarts: 1,
             accepted: Some(Revision(9)),
             applied: Some(Revision(8)),
@@ -168,6 +196,59 @@ fn values_are_those_that_were_counted() {
     assert_eq!(value("nic_store_revision", &[]), Some(9.0));
     assert_eq!(value("nic_datapath_applied_revision", &[]), Some(8.0));
     assert_eq!(value("nic_datapath_restarts_total", &[]), Some(1.0));
+    for (name, expected) in [
+        ("nic_port_flows", 12.0),
+        ("nic_port_rules", 13.0),
+        ("nic_port_flows_evicted_total", 14.0),
+        ("nic_port_rules_evicted_total", 15.0),
+        ("nic_port_flooded_copies_total", 16.0),
+        ("nic_slow_path_busy_seconds_total", 1.25),
+    ] {
+        assert_eq!((value(name, &pf), value(name, &vf)), (Some(expected), Some(0.0)), "{name}");
+    }
+    for (name, expected) in [
+        ("nic_rules_lost_hits_total", 71.0),
+        ("nic_rules_reinstalled_total", 72.0),
+        ("nic_rules_postponed_total", 73.0),
+        ("nic_rules_destroy_failures_total", 74.0),
+        ("nic_rules_query_failures_total", 75.0),
+        ("nic_rules_strays_removed_total", 76.0),
+        ("nic_rules_waiting", 77.0),
+        ("nic_rules_stuck", 78.0),
+        ("nic_rules_unreadable", 79.0),
+    ] {
+        assert_eq!(value(name, &[]), Some(expected), "{name}");
+    }
+}
+
+#[test]
+fn every_alarm_is_on_the_page_whether_or_not_one_stands_also_without_the_datapath() {
+    for stats in [Some(stats()), None] {
+        let told = families(&page(stats));
+        let family = told.iter().find(|family| family.name == "nic_alarms").expect("it is there");
+        let series: Vec<_> = family
+            .samples
+            .iter()
+            .map(|sample| (&*sample.labels["reason"], &*sample.labels["severity"], sample.value))
+            .collect();
+        let expected: Vec<_> = AlarmReason::ALL
+            .iter()
+            .map(|reason| {
+                let standing = match reason {
+                    AlarmReason::RulesStuck => 1.0,
+                    AlarmReason::DeviceAbsent => 2.0,
+                    _ => 0.0,
+                };
+                (reason.name(), reason.severity().name(), standing)
+            })
+            .collect();
+        assert_eq!(series, expected);
+    }
+    for healthy in [true, false] {
+        let agent = Agent { healthy, ..agent() };
+        let page = Page { agent, stats: None, calls: Arc::new(calls()), process: process() }.text();
+        assert!(page.contains(&format!("\nnic_healthy {}\n", u8::from(healthy))), "{page}");
+    }
 }
 
 #[test]

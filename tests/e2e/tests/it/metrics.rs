@@ -46,6 +46,8 @@ fn the_page_has_the_counters_that_nicctl_shows() -> Outcome {
             ("nic_slow_path_sent_bytes_total", "txBytes"),
             ("nic_slow_path_cache_hits_total", "cacheHits"),
             ("nic_slow_path_upcalls_total", "upcalls"),
+            ("nic_port_flows", "flows"),
+            ("nic_port_rules", "rules"),
         ] {
             let on_page = page.get(&format!("{series}{of_port}")).copied();
             assert_eq!(on_page, Some(stats.port(device, counter) as f64), "{series}{of_port}");
@@ -70,6 +72,8 @@ fn the_page_has_the_counters_that_nicctl_shows() -> Outcome {
         ("nic_datapath_up", 1),
         ("nic_datapath_connected", 1),
         ("nic_datapath_restarts_total", 0),
+        ("nic_healthy", 1),
+        ("nic_alarms{reason=\"datapath.away\",severity=\"critical\"}", 0),
         ("nic_resources{kind=\"ports\"}", 3),
         ("nic_grpc_handled_total{method=\"nic.v1.ConfigService/Apply\",code=\"OK\"}", 4),
     ];
@@ -87,6 +91,12 @@ fn while_the_datapath_is_away_the_page_says_so_and_then_that_it_started_anew() -
     let away = page(&lab)?;
     assert_eq!(away.get("nic_datapath_up"), Some(&0.0));
     assert_eq!(away.get("nic_store_revision"), Some(&1.0));
+    lab.until("the alarm", Duration::from_secs(10), |lab| {
+        let away = page(lab)?;
+        let alarm = "nic_alarms{reason=\"datapath.away\",severity=\"critical\"}";
+        let seen = (away.get("nic_healthy").copied(), away.get(alarm).copied());
+        Ok(if seen == (Some(0.0), Some(1.0)) { Ok(()) } else { Err(format!("{seen:?}")) })
+    })?;
     assert!(!away.contains_key("nic_flows"), "{away:?}");
     lab.start_datapath()?;
     lab.await_connected()?;
