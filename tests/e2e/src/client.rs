@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::error::LabError;
-use crate::run;
+use crate::{netns, run};
 
 /// What nicctl answered.
 #[derive(Debug)]
@@ -16,6 +16,26 @@ pub struct Answer {
     pub out: String,
     /// Its complaints.
     pub err: String,
+}
+
+/// nicctl at the shim's socket, for a thread of its own.
+#[derive(Debug, Clone)]
+pub struct Console {
+    pub(crate) namespace: String,
+    pub(crate) server: String,
+}
+
+impl Console {
+    /// Runs nicctl to its end, whatever that is.
+    pub fn nicctl(&self, args: &[&str]) -> Result<Answer, LabError> {
+        call(&mut self.command(args))
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = netns::within(&self.namespace, run::program("nicctl"));
+        command.arg("--server").arg(&self.server).args(args);
+        command
+    }
 }
 
 /// Runs it to its end, whatever that is.

@@ -10,19 +10,22 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::capture::Capture;
-use crate::client::{self, Answer, Stats, number};
+use crate::client::{self, Answer, Console, Stats, number};
 use crate::daemon::Daemon;
 use crate::error::LabError;
 use crate::netns::{self, Furniture, Node, PLACES, Place};
 use crate::run::{self, program};
 use crate::sweep;
-use crate::traffic::{Received, Receiver};
+use crate::traffic::{Received, Receiver, Sender};
 
 /// How long a process may take until it serves.
 const START: Duration = Duration::from_secs(30);
 
 /// Between two looks at something that is waited for.
 const LOOK: Duration = Duration::from_millis(25);
+
+/// More packets than any stream sends.
+const STREAM: &str = "20000000";
 
 /// nic-datapath reads the E-Switch's counters once in this time.
 const COUNTER_INTERVAL: Duration = Duration::from_millis(100);
@@ -127,12 +130,17 @@ impl Lab {
     /// Starts nic-agent on the lab's store.
     pub fn start_agent(&mut self) -> Result<(), LabError> {
         let socket = self.socket("agent");
+        await_socket(self.launch_agent()?, &socket)
+    }
+
+    /// The same, without waiting until it serves.
+    pub fn launch_agent(&mut self) -> Result<&mut Daemon, LabError> {
+        let socket = self.socket("agent");
         let mut command = self.daemon_command(Node::Card, "nic-agent");
         command.arg("--listen").arg(format!("unix:{}", socket.display()));
         command.arg("--datapath").arg(self.socket("datapath"));
         command.arg("--state-dir").arg(self.folder.join("state"));
-        let daemon = self.agent.insert(Daemon::start("nic-agent", command, &self.folder, self.options.keep)?);
-        await_socket(daemon, &socket)
+        Ok(self.agent.insert(Daemon::start("nic-agent", command, &self.folder, self.options.keep)?))
     }
 
     /// Starts the shim on the first host.
@@ -184,11 +192,15 @@ impl Lab {
         self.shim.as_mut().expect("a lab that started has one")
     }
 
+    /// nicctl on the first host, for a thread of its own.
+    pub fn console(&self) -> Console {
+        let server = format!("unix:{}", self.socket("shim").display());
+        Console { namespace: self.namespace(Node::Host1), server }
+    }
+
     /// nicctl on the first host, against the shim's socket.
     pub fn nicctl_command(&self, args: &[&str]) -> Command {
-        let mut command = netns::within(&self.namespace(Node::Host1), program("nicctl"));
-        command.arg("--server").arg(format!("unix:{}", self.socket("shim").display())).args(args);
-        command
+        self.console().command(args)
     }
 
     /// Runs nicctl to its end, whatever that is.
@@ -332,6 +344,29 @@ impl Lab {
         command.stdout(std::process::Stdio::null());
         sweep::stop_if_ending();
         command.spawn().map_err(run::start_error(&command))
+    }
+
+    /// Starts to send numbered UDP packets, `rate` a second and `flow_length` of each source port, until
+    /// told to stop.
+    pub fn stream(
+        &self,
+        from: Place,
+        to: SocketAddr,
+        rate: u64,
+        flow_length: u64,
+    ) -> Result<Sender, LabError> {
+        let source = SocketAddr::new(IpAddr::V4(from.ipv4()), 20_000).to_string();
+        let (to, rate, length) = (to.to_string(), rate.to_string(), flow_length.to_string());
+        let mut args = vec!["udp-send", "--from", &source, "--to", &to, "--rate", &rate];
+        args.extend(["--flow-length", &length, "--count", STREAM, "--until-closed"]);
+        Sender::start(self.traffic(from.node, &args))
+    }
+
+    /// Counts all that a stream sends, until nothing came for so long.
+    pub fn receive_stream(&self, at: Place, to: SocketAddr, idle: Duration) -> Result<Receiver, LabError> {
+        let (to, idle) = (to.to_string(), idle.as_secs_f64().to_string());
+        let args = ["udp-receive", "--listen", &to, "--count", STREAM, "--idle", &idle];
+        Receiver::start(self.traffic(at.node, &args))
     }
 
     /// Sends `count` numbered UDP packets to a port of another node and counts what arrives.

@@ -25,13 +25,14 @@ pub mod error;
 mod lab;
 pub mod netns;
 pub mod overlay;
+pub mod ovs_dpdk;
 mod run;
 pub mod sweep;
 mod traffic;
 
-pub use client::{Answer, Stats, number};
+pub use client::{Answer, Console, Stats, number};
 pub use daemon::Daemon;
 pub use error::LabError;
 pub use lab::{Lab, Options};
 pub use netns::{Node, Place};
-pub use traffic::{Received, Receiver};
+pub use traffic::{Received, Receiver, Sender};

@@ -10,12 +10,11 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::process::Command;
 
 use crate::error::LabError;
-use crate::lab::{Lab, await_socket};
+use crate::lab::Lab;
 use crate::netns::{self, Node, Place, ip};
-use crate::{Daemon, run};
+use crate::{Daemon, ovs_dpdk, run};
 
 /// The VXLAN network that stations of the lab are in.
 pub const VNI: u32 = 16;
@@ -266,22 +265,10 @@ impl Lab {
     fn make_open_vswitch(&mut self, underlay: Underlay) -> Result<(), LabError> {
         let folder = self.folder().join("ovs");
         fs::create_dir_all(&folder).map_err(LabError::io("making a folder for Open vSwitch"))?;
-        let database = folder.join("conf.db");
-        let schema = "/usr/share/openvswitch/vswitch.ovsschema";
-        run::output(Command::new("ovsdb-tool").arg("create").arg(&database).arg(schema))?;
+        let server = ovs_dpdk::start_database(self, Node::Wire, &folder)?;
         let socket = folder.join("db.sock");
-        let places = |command: &mut Command| {
-            for name in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
-                command.env(name, &folder);
-            }
-        };
-        let mut server = self.lasting(Node::Wire, "ovsdb-server");
-        places(&mut server);
-        server.arg(&database).arg(format!("--remote=punix:{}", socket.display())).arg("--pidfile");
-        let mut server = Daemon::start("ovsdb-server", server, self.folder(), self.options.keep)?;
-        await_socket(&mut server, &socket)?;
         let mut switch = self.lasting(Node::Wire, "ovs-vswitchd");
-        places(&mut switch);
+        ovs_dpdk::places(&mut switch, &folder);
         switch.arg(format!("unix:{}", socket.display())).arg("--pidfile");
         let switch = Daemon::start("ovs-vswitchd", switch, self.folder(), self.options.keep)?;
         self.switches.extend([switch, server]);

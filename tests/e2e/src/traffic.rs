@@ -1,7 +1,7 @@
 //! Traffic in the lab, by the program `nic-traffic`.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
@@ -75,6 +75,50 @@ impl Receiver {
 }
 
 impl Drop for Receiver {
+    fn drop(&mut self) {
+        // It has ended already, unless something went wrong.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A sender that goes on until it is told to stop.
+#[derive(Debug)]
+pub struct Sender {
+    command: String,
+    child: Child,
+    stop: Option<ChildStdin>,
+    out: ChildStdout,
+}
+
+impl Sender {
+    /// Starts a sender that stops when its input ends.
+    pub(crate) fn start(mut command: Command) -> Result<Sender, LabError> {
+        sweep::stop_if_ending();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(run::start_error(&command))?;
+        let (stop, out) = (child.stdin.take(), child.stdout.take());
+        let no_output = || std::io::Error::other("it has no output");
+        let out = out.ok_or_else(no_output).map_err(run::start_error(&command))?;
+        Ok(Sender { command: run::describe(&command), child, stop, out })
+    }
+
+    /// Stops it, and says how many packets it sent, of how many flows.
+    pub fn stop(mut self) -> Result<(u64, u64), LabError> {
+        drop(self.stop.take());
+        let mut text = String::new();
+        let read = self.out.read_to_string(&mut text);
+        read.map_err(LabError::io(format!("reading from {}", self.command)))?;
+        let told: Value = serde_json::from_str(&text).map_err(|error| LabError::Output {
+            command: self.command.clone(),
+            output: text.clone(),
+            why: error.to_string(),
+        })?;
+        Ok((number(&told["sent"]), number(&told["flows"])))
+    }
+}
+
+impl Drop for Sender {
     fn drop(&mut self) {
         // It has ended already, unless something went wrong.
         let _ = self.child.kill();

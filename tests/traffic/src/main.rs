@@ -16,6 +16,8 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -48,6 +50,13 @@ enum Command {
         /// Octets of payload, at least the 16 of the number and the mark.
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(16..=9000))]
         size: u16,
+        /// Send so many from one source port, and the next ones from the port behind it: each is a new
+        /// flow. After 10000 ports it begins again.
+        #[arg(long, requires = "from", value_parser = clap::value_parser!(u64).range(1..))]
+        flow_length: Option<u64>,
+        /// Stop before all are sent when the standard input ends.
+        #[arg(long)]
+        until_closed: bool,
     },
     /// Count numbered UDP packets until all have come, or none comes any more
     UdpReceive {
@@ -107,6 +116,18 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+/// Becomes true when the standard input has ended.
+fn at_end_of_input() -> Arc<AtomicBool> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&ended);
+    std::thread::spawn(move || {
+        // An input that cannot be read has ended, too.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        told.store(true, Ordering::Relaxed);
+    });
+    ended
+}
+
 /// Says that what is sent from now on is received.
 fn ready() -> io::Result<()> {
     let mut out = io::stdout();
@@ -116,8 +137,16 @@ fn ready() -> io::Result<()> {
 
 fn run(command: Command) -> io::Result<Value> {
     match command {
-        Command::UdpSend { to, from, count, first, rate, size } => {
-            udp::send(&udp::Sending { to, from, numbers: first..first + count, rate, size: size.into() })
+        Command::UdpSend { to, from, count, first, rate, size, flow_length, until_closed } => {
+            udp::send(&udp::Sending {
+                to,
+                from,
+                numbers: first..first + count,
+                rate,
+                size: size.into(),
+                flow_length,
+                stop: if until_closed { at_end_of_input() } else { Arc::default() },
+            })
         }
         Command::UdpReceive { listen, count, idle, patience } => udp::receive(listen, count, idle, patience),
         Command::TcpSend { to, bytes } => stream::send(to, bytes),

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -14,6 +16,9 @@ const MARK: [u8; 8] = *b"nictraff";
 /// Packets wait in the receiver's socket while it has no CPU: room for some ten thousand.
 const RECEIVE_BUFFER: usize = 64 << 20;
 
+/// Source ports that are used in turn when each flow has a length.
+const PORTS: u64 = 10_000;
+
 /// What to send.
 pub(crate) struct Sending {
     pub(crate) to: SocketAddr,
@@ -21,13 +26,32 @@ pub(crate) struct Sending {
     pub(crate) numbers: Range<u64>,
     pub(crate) rate: u64,
     pub(crate) size: usize,
+    /// Packets from one source port, before the next one is used.
+    pub(crate) flow_length: Option<u64>,
+    /// No more is sent when this is true.
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+impl Sending {
+    /// The socket of a flow, of which the first has the number 0.
+    fn socket(&self, flow: u64) -> io::Result<UdpSocket> {
+        let any = || if self.to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+        let mut from: SocketAddr = self.from.unwrap_or_else(any);
+        if self.flow_length.is_some() {
+            let port = u64::from(from.port()) + flow % PORTS;
+            let port = u16::try_from(port).map_err(|_| io::Error::other("no source port is left"))?;
+            from.set_port(port);
+        }
+        let socket = UdpSocket::bind(from)?;
+        socket.connect(self.to)?;
+        Ok(socket)
+    }
 }
 
 /// Sends all numbers once, evenly spread.
 pub(crate) fn send(sending: &Sending) -> io::Result<Value> {
-    let any: SocketAddr = if sending.to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = UdpSocket::bind(sending.from.unwrap_or(any))?;
-    socket.connect(sending.to)?;
+    let mut socket = sending.socket(0)?;
+    let mut flows = 1u64;
     let mut packet = vec![0; sending.size];
     packet[8..16].copy_from_slice(&MARK);
     let (mut sent, mut refused) = (0u64, 0u64);
@@ -38,6 +62,13 @@ pub(crate) fn send(sending: &Sending) -> io::Result<Value> {
         if due > start.elapsed() + Duration::from_micros(200) {
             std::thread::sleep(due.saturating_sub(start.elapsed()));
         }
+        if sending.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        if sending.flow_length.is_some_and(|length| sent + refused == flows * length) {
+            socket = sending.socket(flows)?;
+            flows += 1;
+        }
         packet[..8].copy_from_slice(&number.to_be_bytes());
         match socket.send(&packet) {
             Ok(_) => sent += 1,
@@ -45,7 +76,7 @@ pub(crate) fn send(sending: &Sending) -> io::Result<Value> {
             Err(_) => refused += 1,
         }
     }
-    Ok(json!({ "sent": sent, "refused": refused, "seconds": start.elapsed().as_secs_f64() }))
+    Ok(json!({ "sent": sent, "refused": refused, "flows": flows, "seconds": start.elapsed().as_secs_f64() }))
 }
 
 /// What came.
@@ -116,11 +147,16 @@ pub(crate) fn receive(
     crate::ready()?;
     let mut first = None;
     let mut last = Instant::now();
+    let mut longest_gap = Duration::ZERO;
     while !tally.complete() {
         match socket.recv(&mut buffer) {
             Ok(length) => {
                 tally.count(&buffer[..length]);
-                last = Instant::now();
+                let now = Instant::now();
+                if first.is_some() {
+                    longest_gap = longest_gap.max(now - last);
+                }
+                last = now;
                 if first.is_none() {
                     first = Some(last);
                     socket.set_read_timeout(Some(idle))?;
@@ -140,6 +176,7 @@ pub(crate) fn receive(
         "duplicates": tally.duplicates,
         "reordered": tally.reordered,
         "strangers": tally.strangers,
+        "longest_gap": longest_gap.as_secs_f64(),
         "seconds": first.map_or(0.0, |first| (last - first).as_secs_f64()),
     }))
 }
@@ -173,12 +210,49 @@ mod tests {
         let second = Duration::from_secs(1);
         let receiver =
             std::thread::spawn(move || receive(free, 100, second, 20 * second).expect("it is free"));
-        let sending = |first| Sending { to: free, from: None, numbers: first..100, rate: 10_000, size: 16 };
+        let sending = |first| Sending {
+            to: free,
+            from: None,
+            numbers: first..100,
+            rate: 10_000,
+            size: 16,
+            flow_length: None,
+            stop: Arc::default(),
+        };
         // The receiver may not listen yet: what it misses comes again.
         while !receiver.is_finished() {
             send(&sending(0)).expect("loopback takes all");
             std::thread::sleep(Duration::from_millis(20));
         }
         assert_eq!(receiver.join().expect("it ends")["lost"], 0);
+    }
+
+    #[test]
+    fn each_flow_has_a_source_port_of_its_own_until_told_to_stop() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        let to = receiver.local_addr().expect("it is bound");
+        receiver.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket has one");
+        let stop = Arc::new(AtomicBool::new(false));
+        let sending = Sending {
+            to,
+            from: Some(([127, 0, 0, 1], 21_000).into()),
+            numbers: 0..u64::MAX,
+            rate: 100_000,
+            size: 16,
+            flow_length: Some(3),
+            stop: Arc::clone(&stop),
+        };
+        let sender = std::thread::spawn(move || send(&sending).expect("its ports are free"));
+        let mut ports = Vec::new();
+        for number in 0..9u64 {
+            let mut packet = [0; 16];
+            let (_, from) = receiver.recv_from(&mut packet).expect("loopback loses nothing");
+            assert_eq!(packet[..8], number.to_be_bytes());
+            ports.push(from.port());
+        }
+        assert_eq!(ports, [21_000, 21_000, 21_000, 21_001, 21_001, 21_001, 21_002, 21_002, 21_002]);
+        stop.store(true, Ordering::Relaxed);
+        let told = sender.join().expect("it ends");
+        assert!(told["flows"].as_u64() >= Some(3), "{told}");
     }
 }

@@ -24,6 +24,7 @@ const PACKAGES: &[&str] = &[
     "dpdk",
     "iproute2",
     "openvswitch-switch",
+    "openvswitch-switch-dpdk",
     "ethtool",
     "iperf3",
     "procps",
