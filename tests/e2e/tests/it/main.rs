@@ -7,6 +7,7 @@
 
 mod bench;
 mod change;
+mod fairness;
 mod faults;
 mod figures;
 mod kills;
