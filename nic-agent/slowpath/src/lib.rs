@@ -27,6 +27,7 @@ mod fdb;
 mod flood;
 mod flows;
 mod installer;
+mod intake;
 mod leaving;
 mod megaflows;
 mod message;

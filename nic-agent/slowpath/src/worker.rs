@@ -12,6 +12,7 @@ use nic_policy::{BridgeId, DropReason, Revision};
 
 use crate::config::{Config, nanos};
 use crate::flows::Verdict;
+use crate::intake::Intake;
 use crate::megaflows::Megaflows;
 use crate::message::{Completion, Request};
 use crate::suppression::Stations;
@@ -30,6 +31,7 @@ pub struct Worker<Io: PacketIo> {
     pub(crate) stations: Stations,
     /// Room for the members of the bridge that a packet is flooded in.
     pub(crate) members: Vec<Member>,
+    intake: Intake<Io::Buf>,
     burst: Burst<Io::Buf>,
     keys: [FlowKey; BURST],
     /// The port that is served first in the next round.
@@ -39,7 +41,7 @@ pub struct Worker<Io: PacketIo> {
 /// What one [`Worker::poll`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Polled {
-    /// Packets that were received.
+    /// Packets that were served.
     pub packets: u32,
     /// Of those, packets that had to be translated.
     pub upcalls: u32,
@@ -65,6 +67,7 @@ impl<Io: PacketIo> Worker<Io> {
             megaflows: Megaflows::new(config),
             transmit: Transmit::new(),
             members: Vec::new(),
+            intake: Intake::new(),
             burst: Burst::new(),
             keys: [FlowKey::ZERO; BURST],
             first: 0,
@@ -94,7 +97,7 @@ impl<Io: PacketIo> Worker<Io> {
         self.megaflows.publications.applied()
     }
 
-    /// One round: every port may send a burst, unless it used up its share before. `now` is the time
+    /// One round: every port may send a burst, or what its share should pay for, unless it used that up before. `now` is the time
     /// since an epoch of the caller's choice, and never goes backwards.
     pub fn poll(&mut self, now: Duration) -> Polled {
         let now = self.advance(now);
@@ -165,6 +168,7 @@ impl<Io: PacketIo> Worker<Io> {
     fn adopt_ports(&mut self) {
         self.megaflows.ports.adopt(self.io.ports());
         self.transmit.adopt(self.megaflows.ports.len());
+        self.intake.adopt(self.megaflows.ports.len());
     }
 
     /// Serves every port that has a share left. True if one had to wait for its share.
@@ -181,16 +185,19 @@ impl<Io: PacketIo> Worker<Io> {
                 waits = true;
                 continue;
             }
-            let received = self.io.receive(port.stats.port, &mut self.burst);
+            let (id, share) = (port.stats.port, port.deficit);
+            let receive = |burst: &mut _| self.io.receive(id, burst);
+            let received = self.intake.take(index, share, &mut self.burst, receive);
             if received == 0 {
                 continue;
             }
             let upcalls = self.serve(index, now);
             let cost = received as i64 + i64::from(upcalls) * i64::from(self.megaflows.config.upcall_cost);
             self.megaflows.ports.get_mut(index).deficit -= cost;
+            self.intake.cost(index, received, cost);
             polled.packets += received as u32;
             polled.upcalls += upcalls;
-            polled.more |= received == BURST;
+            polled.more |= received == BURST || self.intake.has_more(index);
         }
         polled.more |= waits;
         waits
