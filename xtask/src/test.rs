@@ -51,9 +51,10 @@ const ALL: [Part; 9] = [
 ];
 
 /// How much more `--all` does.
-const LONG: [(&str, &str); 5] = [
+const LONG: [(&str, &str); 6] = [
     ("NIC_AGENT_CASES", "200000"),
     ("NIC_AGENT_KILLS", "1000"),
+    ("NIC_AGENT_ROUNDS", "5"),
     ("NIC_AGENT_WORLDS", "2000"),
     ("NIC_FUZZ_SECONDS", "20"),
     ("PROPTEST_CASES", "4096"),

