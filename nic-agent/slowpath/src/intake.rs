@@ -1,5 +1,5 @@
 //! Packets that were received and are not served yet: of a burst that is expensive, other ports need not
-//! wait for the whole.
+//! wait for the whole. All of it is served before the worker does anything else.
 
 use core::fmt;
 
@@ -17,6 +17,8 @@ const FORGOTTEN: u32 = 8;
 /// What waits, by port.
 pub(crate) struct Intake<B> {
     ports: Vec<Waiting<B>>,
+    /// How many packets wait.
+    held: usize,
 }
 
 /// What waits of one port.
@@ -24,18 +26,25 @@ struct Waiting<B> {
     packets: Burst<B>,
     /// What a packet is thought to cost.
     cost: u32,
+    /// A burst was not served whole: no other is received before [`Intake::open`].
+    closed: bool,
 }
 
 impl<B> Intake<B> {
     pub(crate) const fn new() -> Intake<B> {
-        Intake { ports: Vec::new() }
+        Intake { ports: Vec::new(), held: 0 }
     }
 
     /// There are so many ports.
     pub(crate) fn adopt(&mut self, ports: usize) {
         if self.ports.len() < ports {
-            self.ports.resize_with(ports, || Waiting { packets: Burst::new(), cost: UNIT });
+            self.ports.resize_with(ports, || Waiting { packets: Burst::new(), cost: UNIT, closed: false });
         }
+    }
+
+    /// Every port may receive again.
+    pub(crate) fn open(&mut self) {
+        self.ports.iter_mut().for_each(|port| port.closed = false);
     }
 
     /// Puts into `portion`, which is empty, as many packets of a port as what is left of its share should pay
@@ -48,7 +57,8 @@ impl<B> Intake<B> {
         receive: impl FnOnce(&mut Burst<B>) -> usize,
     ) -> usize {
         let waiting = &mut self.ports[usize::from(port)];
-        if waiting.packets.is_empty() {
+        let before = waiting.packets.len();
+        if before == 0 && !waiting.closed {
             receive(&mut waiting.packets);
         }
         let paid = share * i64::from(UNIT) / i64::from(waiting.cost);
@@ -57,7 +67,9 @@ impl<B> Intake<B> {
             core::mem::swap(portion, &mut waiting.packets);
         } else {
             portion.extend(waiting.packets.drain(..paid));
+            waiting.closed = true;
         }
+        self.held = self.held + waiting.packets.len() - before;
         portion.len()
     }
 
@@ -67,6 +79,11 @@ impl<B> Intake<B> {
         let each = u32::try_from(each).unwrap_or(u32::MAX).max(UNIT);
         let known = &mut self.ports[usize::from(port)].cost;
         *known = each.max(*known - *known / FORGOTTEN);
+    }
+
+    /// True if packets of any port wait.
+    pub(crate) const fn holds(&self) -> bool {
+        self.held > 0
     }
 
     /// True if packets of the port wait.
@@ -94,6 +111,9 @@ mod tests {
             }
             burst.len()
         };
+        if !intake.holds() {
+            intake.open();
+        }
         let count = intake.take(0, share, &mut portion, receive);
         assert_eq!(count, portion.len());
         portion.to_vec()
@@ -141,5 +161,27 @@ mod tests {
         assert_eq!(intake.take(1, 64, &mut portion, |_| 0), 0);
         assert_eq!(intake.take(1, -5, &mut portion, |burst| burst.push(7).map_or(0, |()| 1)), 1);
         assert!(portion.iter().eq(&[7]) && !intake.has_more(1));
+    }
+
+    #[test]
+    fn a_port_that_was_not_served_whole_receives_no_more_until_all_were_asked_again() {
+        let mut intake: Intake<u64> = Intake::new();
+        intake.adopt(1);
+        intake.cost(0, 1, 17);
+        let mut received = 0;
+        for _ in 0..2 {
+            intake.open();
+            // A burst of 6 in two portions, and then nothing.
+            for (expected, left) in [(4, true), (2, false), (0, false), (0, false)] {
+                let mut portion = Burst::new();
+                intake.take(0, 64, &mut portion, |burst| {
+                    received += 1;
+                    burst.extend(0..6);
+                    6
+                });
+                assert_eq!((portion.len(), intake.holds(), intake.has_more(0)), (expected, left, left));
+            }
+        }
+        assert_eq!(received, 2);
     }
 }

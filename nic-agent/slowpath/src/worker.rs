@@ -97,15 +97,21 @@ impl<Io: PacketIo> Worker<Io> {
         self.megaflows.publications.applied()
     }
 
-    /// One round: every port may send a burst, or what its share should pay for, unless it used that up before. `now` is the time
+    /// One round: every port may send a burst, unless it used up its share before. `now` is the time
     /// since an epoch of the caller's choice, and never goes backwards.
     pub fn poll(&mut self, now: Duration) -> Polled {
         let now = self.advance(now);
         self.adopt_ports();
         self.megaflows.revalidate_some(now);
         let mut polled = Polled::default();
-        // Nobody waits for a port's share while no other port has packets.
-        while self.round(now, &mut polled) && polled.packets == 0 {}
+        self.intake.open();
+        loop {
+            let waits = self.round(now, &mut polled);
+            // Nobody waits for a port's share while no other port has packets. What was received is served.
+            if !(waits && polled.packets == 0 || self.intake.holds()) {
+                break;
+            }
+        }
         let ports = self.megaflows.ports.len().max(1);
         self.first = ((usize::from(self.first) + 1) % ports) as u16;
         polled.more |= self.megaflows.dirty_flows > 0;
