@@ -6,6 +6,8 @@ use nic_flow::PortId;
 use nic_flow::port::ParsePortError;
 use soft_eswitch::{Faults, FaultsError, Profile};
 
+use crate::backing::{Traffic, TrafficError};
+
 /// What a device is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DeviceArgs {
@@ -30,6 +32,8 @@ pub(crate) enum BackingSpec {
     Tap(String),
     /// The path of a socket.
     Memif(String),
+    /// What is sent when the port is started.
+    Synth(Option<Traffic>),
     /// Where frames come from and where they go, at least one of both.
     Pcap {
         input: Option<String>,
@@ -59,11 +63,13 @@ pub(crate) enum ArgsError {
     #[error("control: a path is needed")]
     Control,
     #[error(
-        "backing={0}: each part is <port>:null, <port>:inject, <port>:af_packet:<interface>, <port>:tap:<interface>, <port>:memif:<socket> or <port>:pcap:<file to read>:<file to write>"
+        "backing={0}: each part is <port>:null, <port>:inject, <port>:af_packet:<interface>, <port>:tap:<interface>, <port>:memif:<socket>, <port>:pcap:<file to read>:<file to write>, <port>:synth or <port>:synth:<traffic>"
     )]
     Backing(String),
     #[error("backing={text}: {why}")]
     BackingPort { text: String, why: ParsePortError },
+    #[error("backing={text}: {why}")]
+    BackingTraffic { text: String, why: TrafficError },
     #[error("backing={0}: the device has no such port")]
     NoSuchPort(String),
     #[error("backing={0}: the port has a backing already")]
@@ -166,6 +172,12 @@ fn backings(text: &str, ports: &mut BTreeMap<PortId, BackingSpec>) -> Result<(),
             Some(("af_packet", name)) if !name.is_empty() => BackingSpec::AfPacket(name.into()),
             Some(("tap", name)) if !name.is_empty() => BackingSpec::Tap(name.into()),
             Some(("memif", path)) if !path.is_empty() => BackingSpec::Memif(path.into()),
+            None if spec == "synth" => BackingSpec::Synth(None),
+            Some(("synth", words)) => {
+                let traffic = words.parse();
+                let wrong = |why| ArgsError::BackingTraffic { text: part.into(), why };
+                BackingSpec::Synth(Some(traffic.map_err(wrong)?))
+            }
             Some(("pcap", files)) => pcap(files).ok_or_else(|| ArgsError::Backing(part.into()))?,
             _ => return Err(ArgsError::Backing(part.into())),
         };
@@ -240,6 +252,14 @@ mod tests {
     }
 
     #[test]
+    fn sources_with_and_without_words_are_read() {
+        let args = DeviceArgs::parse("vfs=1,backing=p0:synth+pf0vf0:synth:rate:10000/flows:64").unwrap();
+        let backings: Vec<_> = args.ports.into_values().collect();
+        let traffic = "flows:64/rate:10000".parse().unwrap();
+        assert_eq!(backings, [BackingSpec::Synth(None), BackingSpec::Synth(Some(traffic))]);
+    }
+
+    #[test]
     fn faults_and_the_control_socket_are_read() {
         let args = DeviceArgs::parse("vfs=1,faults=create:eio:0.5+stall:pf0vf0,control=/run/a+b:c").unwrap();
         assert_eq!(args.faults.to_string(), "create:eio:0.5+stall:pf0vf0");
@@ -263,6 +283,8 @@ mod tests {
             ("backing=p0:pcap:only", "p0:pcap:only"),
             ("backing=p0:memif:", "p0:memif:"),
             ("backing=p0:pcap::", "p0:pcap::"),
+            ("backing=p0:synth:", "rate:<0 to 10000000>"),
+            ("backing=p0:synth:rate:5/flows:many", "\"flows:many\""),
             ("backing=eth0:null", "eth0"),
             ("backing=p1:null", "p1"),
             ("backing=p0:null+p0:inject", "p0:inject"),

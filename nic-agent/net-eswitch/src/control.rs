@@ -8,6 +8,9 @@
 //! | `lose-now <n>`, `lose-now all` | `ok lost=<n>`: so many more rules are lost |
 //! | `show` | `ok faults=<text> hits=<text>`: the faults in force, and how often each was met |
 //! | `rules` | `ok rules=<n> waiting=<n> lost=<n> leaving=<n>` |
+//! | `synth <port> start <words>`, `synth <port> stop` | `ok`: the port sends that, or no more |
+//! | `synth show` | `ok <port> source=...; <port> source=...`: what went in and came out by such ports |
+//! | `synth reset` | `ok`: all of it is forgotten, and sources begin anew |
 //!
 //! What is not understood whole changes nothing. A client that sends a longer line than there is, or does
 //! not read its answers, is disconnected; the switch's thread never waits for one.
@@ -19,6 +22,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nic_flow::PortId;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, listen, send, socket,
@@ -26,6 +30,7 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod};
 use soft_eswitch::{Faults, FaultsError, NoPort};
 
+use crate::backing::{Backing, Synth, Traffic, TrafficError};
 use crate::card::Card;
 
 /// The longest request, without its end.
@@ -52,7 +57,7 @@ pub(crate) enum ControlError {
 /// Why a request was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum Refusal {
-    #[error("{0:?} is no request; known are faults, lose-now, show and rules")]
+    #[error("{0:?} is no request; known are faults, lose-now, show, rules and synth")]
     Unknown(String),
     #[error("lose-now {0:?}: a number, or all, is needed")]
     Number(String),
@@ -60,6 +65,12 @@ enum Refusal {
     Faults(#[from] FaultsError),
     #[error("faults: {0}")]
     Port(#[from] NoPort),
+    #[error("synth {0:?}: <port> start <words>, <port> stop, show or reset is needed")]
+    Synth(String),
+    #[error("synth: {0}")]
+    Traffic(#[from] TrafficError),
+    #[error("synth: {0} is no synth port of this device")]
+    NoSynth(PortId),
     #[error("the request is not UTF-8")]
     Encoding,
     #[error("a request has at most {MAX_LINE} bytes")]
@@ -75,6 +86,10 @@ enum Request {
     Lose(usize),
     Show,
     Rules,
+    /// What a source sends from now on, if anything.
+    Synth(PortId, Option<Traffic>),
+    SynthShow,
+    SynthReset,
 }
 
 /// The socket and its clients.
@@ -231,6 +246,30 @@ fn answer(line: &[u8], card: &Card) -> Result<String, Refusal> {
             let soft_eswitch::RuleCounts { rules, waiting, lost, leaving } = counts;
             format!("rules={rules} waiting={waiting} lost={lost} leaving={leaving}")
         }
+        Request::Synth(port, traffic) => {
+            let synth = synths(card).find(|(id, _)| *id == port).ok_or(Refusal::NoSynth(port))?.1;
+            match traffic {
+                Some(traffic) => synth.send_from_now(traffic),
+                None => synth.stop(),
+            }
+            String::new()
+        }
+        Request::SynthShow => {
+            let describe = |(_, synth): (PortId, &Synth)| synth.to_string();
+            synths(card).map(describe).collect::<Vec<_>>().join("; ")
+        }
+        Request::SynthReset => {
+            synths(card).for_each(|(_, synth)| synth.reset());
+            String::new()
+        }
+    })
+}
+
+/// The ports that are sources and sinks.
+fn synths(card: &Card) -> impl Iterator<Item = (PortId, &Synth)> {
+    card.ports.iter().filter_map(|port| match &port.backing {
+        Backing::Synth(synth) => Some((port.id, &**synth)),
+        _ => None,
     })
 }
 
@@ -240,9 +279,23 @@ fn read(line: &[u8]) -> Result<Request, Refusal> {
         ("show", "") => Ok(Request::Show),
         ("rules", "") => Ok(Request::Rules),
         ("faults", text) => Ok(Request::Faults(text.parse()?)),
+        ("synth", text) => read_synth(text),
         ("lose-now", "all") => Ok(Request::Lose(usize::MAX)),
         ("lose-now", count) => count.parse().map(Request::Lose).map_err(|_| Refusal::Number(count.into())),
         _ => Err(Refusal::Unknown(line.into())),
+    }
+}
+
+fn read_synth(text: &str) -> Result<Request, Refusal> {
+    let wrong = || Refusal::Synth(text.into());
+    let words: Vec<&str> = text.split(' ').collect();
+    let port = || words[0].parse().map_err(|_| wrong());
+    match words[..] {
+        ["show"] => Ok(Request::SynthShow),
+        ["reset"] => Ok(Request::SynthReset),
+        [_, "stop"] => Ok(Request::Synth(port()?, None)),
+        [_, "start", traffic] => Ok(Request::Synth(port()?, Some(traffic.parse()?))),
+        _ => Err(wrong()),
     }
 }
 
@@ -256,6 +309,10 @@ mod tests {
         assert_eq!(read(b"lose-now all"), Ok(Request::Lose(usize::MAX)));
         assert_eq!(read(b"lose-now 3"), Ok(Request::Lose(3)));
         assert_eq!(read(b"faults lag:5"), Ok(Request::Faults("lag:5".parse().unwrap())));
+        let p0 = PortId::uplink(0).unwrap();
+        let traffic = "rate:5".parse().unwrap();
+        assert_eq!(read(b"synth p0 start rate:5"), Ok(Request::Synth(p0, Some(traffic))));
+        assert_eq!(read(b"synth p0 stop"), Ok(Request::Synth(p0, None)));
         for (line, part) in [
             (&b""[..], "\"\" is no request"),
             (b"show me", "\"show me\""),
@@ -264,6 +321,10 @@ mod tests {
             (b"faults", "\"\" is no fault"),
             (b"faults lag:5+colour:red", "\"colour:red\""),
             (b"faults lag:5 lose:1", "\"lag:5 lose:1\""),
+            (b"synth", "synth \"\""),
+            (b"synth pf0vf0 start", "\"pf0vf0 start\""),
+            (b"synth eth0 stop", "\"eth0 stop\""),
+            (b"synth p0 start flows:many", "\"flows:many\""),
             (b"lose-now", "lose-now \"\""),
             (b"lose-now -1", "\"-1\""),
             (b"lose-now all 3", "\"all 3\""),

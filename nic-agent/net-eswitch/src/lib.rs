@@ -23,12 +23,12 @@
 //! | `vfs` | 0 to 1024 | 0 | virtual functions behind each uplink: `pf0vf0`, ... |
 //! | `hpf` | 0, 1 | 0 | whether the host's physical function is behind each uplink: `pf0hpf`, ... |
 //! | `representor` | as DPDK has it: `1`, `[0,2-3]`, `vf1`, `pf0vf[0-3]`, `pf0` for the host's PF | none | functions that get an ethdev |
-//! | `backing` | `<port>:null`, `<port>:inject`, `<port>:af_packet:<interface>`, `<port>:tap:<interface>`, `<port>:memif:<socket>`, `<port>:pcap:<in>:<out>`, joined by `+`; the port `*` is all that are not named | `null` | what is behind a port |
+//! | `backing` | `<port>:null`, `<port>:inject`, `<port>:af_packet:<interface>`, `<port>:tap:<interface>`, `<port>:memif:<socket>`, `<port>:pcap:<in>:<out>`, `<port>:synth`, `<port>:synth:<words>`, joined by `+`; the port `*` is all that are not named | `null` | what is behind a port |
 //! | `max_rules` | 1 to 2^24 | 65536 | rules that the switch holds |
 //! | `buffers` | 64 to 2^20 | 16384 | packet buffers of the switch; memory is taken when one is first needed |
 //! | `cache` | 2 to 2^24 | 8192 | entries of the exact-match cache |
 //! | `faults` | words joined by `+`, see [`soft_eswitch::Faults`] | `none` | how unreliable the switch is |
-//! | `control` | a path | none | a unix socket by which faults are set and shown while it runs |
+//! | `control` | a path | none | a unix socket by which faults and sources are set and shown while it runs |
 //!
 //! Probing a device again with another `representor` (`rte_dev_probe`, testpmd's `port attach`, OVS's
 //! `dpdk-devargs`) adds those ethdevs and changes nothing else.
@@ -54,6 +54,7 @@
 //! * `memif`: another process, by shared memory; this side is the server.
 //! * `pcap`: frames come out of a capture file, once, from the port's first start on, and what leaves
 //!   goes into another. Either may be left out.
+//! * `synth`: a traffic source and sink, for measurements.
 //!
 //! # Rules
 //!

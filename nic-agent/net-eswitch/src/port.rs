@@ -179,6 +179,14 @@ impl Representor {
         queue.push(frame).map_err(|_| NotQueued::Full)
     }
 
+    /// How many more frames the queue takes; 0 if nobody reads.
+    pub(crate) fn room(&self) -> usize {
+        if !self.started.load(Ordering::Relaxed) {
+            return 0;
+        }
+        self.queue.load().as_ref().map_or(0, |queue| queue.capacity() - queue.len())
+    }
+
     /// Wakes the reader if it sleeps. To be called behind the last frame of a batch.
     pub(crate) fn wake(&self) {
         // Either the reader that arms sees the frame that was pushed before, or this sees it armed.
@@ -235,8 +243,9 @@ mod tests {
 
     #[test]
     fn frames_that_are_too_long_for_the_mtu_are_counted_as_such_and_the_others_go() {
-        let backing = Backing::open(&BackingSpec::Inject).unwrap();
-        let port = Port::new(PortId::uplink(0).unwrap(), backing).unwrap();
+        let uplink = PortId::uplink(0).unwrap();
+        let backing = Backing::open(uplink, &BackingSpec::Inject).unwrap();
+        let port = Port::new(uplink, backing).unwrap();
         let (long, short, longest) = ([1; 1523], [2; 13], [3; 1522]);
         let (in_pieces, whole) = ([&long[..1000], &long[1000..]], [&longest[..]]);
         let sent = port.send(&[&whole, &in_pieces, &[&short], &whole]);
@@ -250,10 +259,11 @@ mod tests {
 
     #[test]
     fn a_port_begins_with_the_mtu_of_its_interface_as_far_as_it_goes() {
-        let of = |backing| Port::new(PortId::uplink(0).unwrap(), backing).unwrap().mtu.load(Relaxed);
+        let uplink = PortId::uplink(0).unwrap();
+        let of = |backing| Port::new(uplink, backing).unwrap().mtu.load(Relaxed);
         assert_eq!(of(Backing::Null), DEFAULT_MTU);
         // As large as the kernel's own interface has it, which is more than a frame holds.
-        let lo = Backing::open(&BackingSpec::AfPacket("lo".into())).expect("a socket (needs root)");
+        let lo = Backing::open(uplink, &BackingSpec::AfPacket("lo".into())).expect("a socket (needs root)");
         assert_eq!((lo.mtu() > Some(MAX_MTU.into()), of(lo)), (true, MAX_MTU));
     }
 }

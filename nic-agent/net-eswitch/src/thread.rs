@@ -141,6 +141,7 @@ impl Hardware {
                 &mut self.scratch,
                 &self.egress.pool,
                 &port.from_backing,
+                &|| port.representor.room(),
                 &mut self.received,
             );
             if source == Source::Ended

@@ -30,6 +30,7 @@ mod flood;
 mod flows;
 mod installer;
 mod installs;
+mod intake;
 mod inventory;
 mod leaving;
 mod megaflows;

@@ -12,6 +12,7 @@ use nic_policy::{BridgeId, DropReason, Revision};
 
 use crate::config::{Config, nanos};
 use crate::flows::Verdict;
+use crate::intake::Intake;
 use crate::megaflows::Megaflows;
 use crate::message::{Completion, Request};
 use crate::suppression::Stations;
@@ -30,6 +31,7 @@ pub struct Worker<Io: PacketIo> {
     pub(crate) stations: Stations,
     /// Room for the members of the bridge that a packet is flooded in.
     pub(crate) members: Vec<Member>,
+    intake: Intake<Io::Buf>,
     burst: Burst<Io::Buf>,
     keys: [FlowKey; BURST],
     /// The port that is served first in the next round.
@@ -39,7 +41,7 @@ pub struct Worker<Io: PacketIo> {
 /// What one [`Worker::poll`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Polled {
-    /// Packets that were received.
+    /// Packets that were served.
     pub packets: u32,
     /// Of those, packets that had to be translated.
     pub upcalls: u32,
@@ -65,6 +67,7 @@ impl<Io: PacketIo> Worker<Io> {
             megaflows: Megaflows::new(config),
             transmit: Transmit::new(),
             members: Vec::new(),
+            intake: Intake::new(),
             burst: Burst::new(),
             keys: [FlowKey::ZERO; BURST],
             first: 0,
@@ -116,8 +119,14 @@ impl<Io: PacketIo> Worker<Io> {
         self.adopt_ports();
         self.megaflows.revalidate_some(now);
         let mut polled = Polled::default();
-        // Nobody waits for a port's share while no other port has packets.
-        while self.round(now, &mut clock, &mut polled) && polled.packets == 0 {}
+        self.intake.open();
+        loop {
+            let waits = self.round(now, &mut clock, &mut polled);
+            // Nobody waits for a port's share while no other port has packets. What was received is served.
+            if !(waits && polled.packets == 0 || self.intake.holds()) {
+                break;
+            }
+        }
         let ports = self.megaflows.ports.len().max(1);
         self.first = ((usize::from(self.first) + 1) % ports) as u16;
         polled.more |= self.megaflows.dirty_flows > 0;
@@ -180,6 +189,7 @@ impl<Io: PacketIo> Worker<Io> {
     fn adopt_ports(&mut self) {
         self.megaflows.adopt_ports(self.io.ports());
         self.transmit.adopt(self.megaflows.ports.len());
+        self.intake.adopt(self.megaflows.ports.len());
     }
 
     /// Serves every port that has a share left. True if one had to wait for its share.
@@ -196,7 +206,9 @@ impl<Io: PacketIo> Worker<Io> {
                 waits = true;
                 continue;
             }
-            let received = self.io.receive(port.stats.port, &mut self.burst);
+            let (id, share) = (port.stats.port, port.deficit);
+            let receive = |burst: &mut _| self.io.receive(id, burst);
+            let received = self.intake.take(index, share, &mut self.burst, receive);
             if received == 0 {
                 continue;
             }
@@ -207,9 +219,10 @@ impl<Io: PacketIo> Worker<Io> {
             let port = self.megaflows.ports.get_mut(index);
             port.deficit -= cost;
             port.stats.busy += took;
+            self.intake.cost(index, received, cost);
             polled.packets += received as u32;
             polled.upcalls += upcalls;
-            polled.more |= received == BURST;
+            polled.more |= received == BURST || self.intake.has_more(index);
         }
         polled.more |= waits;
         waits

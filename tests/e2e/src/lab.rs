@@ -48,11 +48,23 @@ pub struct Options {
     pub datapath: Vec<String>,
     /// More arguments of the E-Switch's device.
     pub device: String,
+    /// What stands behind the E-Switch's ports, in its own words; the places' interfaces if this is empty.
+    pub backing: String,
+    /// The slow path writes what it receives to a file, which makes it slower.
+    pub capture: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { ipv6: false, neighbours: true, keep: false, datapath: Vec::new(), device: String::new() }
+        Options {
+            ipv6: false,
+            neighbours: true,
+            keep: false,
+            datapath: Vec::new(),
+            device: String::new(),
+            backing: String::new(),
+            capture: true,
+        }
     }
 }
 
@@ -114,24 +126,32 @@ impl Lab {
 
     /// Starts nic-datapath on the interfaces in the card's namespace.
     pub fn start_datapath(&mut self) -> Result<(), LabError> {
-        let backing: Vec<String> =
-            PLACES.iter().map(|place| format!("{0}:af_packet:{0}", place.device)).collect();
-        let mut device = format!(
-            "net_eswitch0,profile=portable,uplinks=1,vfs=3,representor=vf[0-2],backing={}",
-            backing.join("+")
-        );
-        if !self.options.device.is_empty() {
-            device = format!("{device},{}", self.options.device);
-        }
         let mut command = self.daemon_command(Node::Card, "nic-datapath");
-        command.arg("--no-hardware").args(["--file-prefix", &self.prefix, "--vdev", &device]);
-        command.arg("--capture").arg(self.folder.join(SLOW_PATH));
+        command.arg("--no-hardware").args(["--file-prefix", &self.prefix, "--vdev", &self.device()]);
+        if self.options.capture {
+            command.arg("--capture").arg(self.folder.join(SLOW_PATH));
+        }
         command.arg("--listen").arg(self.socket("datapath")).arg("--state-dir").arg(self.datapath_state());
         command.args(["--counter-interval-ms", &COUNTER_INTERVAL.as_millis().to_string()]);
         command.args(&self.options.datapath);
         let daemon = Daemon::start("nic-datapath", command, &self.folder, self.options.keep)?;
         let daemon = self.datapath.insert(daemon);
         await_socket(daemon, &self.folder.join("datapath.sock"))
+    }
+
+    /// The E-Switch's device and its arguments.
+    pub(crate) fn device(&self) -> String {
+        let interface = |place: &Place| format!("{0}:af_packet:{0}", place.device);
+        let backing = match self.options.backing.as_str() {
+            "" => PLACES.iter().map(interface).collect::<Vec<_>>().join("+"),
+            given => given.to_owned(),
+        };
+        let device =
+            format!("net_eswitch0,profile=portable,uplinks=1,vfs=3,representor=vf[0-2],backing={backing}");
+        match self.options.device.as_str() {
+            "" => device,
+            more => format!("{device},{more}"),
+        }
     }
 
     /// Starts nic-agent on the lab's store.

@@ -31,7 +31,32 @@ impl OvsDpdk {
     /// Starts it on the card's ends of these places' interfaces, as ports 1, 2 and so on, with rules in
     /// ovs-ofctl's words. Nothing else may use the interfaces.
     pub fn start(lab: &mut Lab, places: &[Place], rules: &str) -> Result<OvsDpdk, LabError> {
+        let port = |(index, place): (usize, &Place)| {
+            (place.device, format!("net_af_packet{},iface={}", index + 1, place.device))
+        };
+        let ports: Vec<_> = places.iter().enumerate().map(port).collect();
+        OvsDpdk::on(lab, "", &ports, rules)
+    }
+
+    /// Starts it on the software E-Switch, with the arguments that nic-datapath has in this lab, on the
+    /// representors of these places as ports 1, 2 and so on. It puts no rules into the E-Switch.
+    pub fn start_on_eswitch(lab: &mut Lab, places: &[Place], rules: &str) -> Result<OvsDpdk, LabError> {
+        let port = |place: &Place| {
+            let name = match place.device.strip_prefix("pf0") {
+                Some(function) => format!("net_eswitch0,representor={function}"),
+                None => "net_eswitch0".to_owned(),
+            };
+            (place.device, name)
+        };
+        let ports: Vec<_> = places.iter().map(port).collect();
+        let device = format!("-d libnet_eswitch.so --vdev={}", lab.device());
+        OvsDpdk::on(lab, &device, &ports, rules)
+    }
+
+    fn on(lab: &mut Lab, devices: &str, ports: &[(&str, String)], rules: &str) -> Result<OvsDpdk, LabError> {
         let folder = lab.folder().join("ovs-dpdk");
+        // What an instance before this one left.
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(LabError::io("making a folder for Open vSwitch"))?;
         let file = folder.join("rules");
         fs::write(&file, rules).map_err(LabError::io("writing rules"))?;
@@ -39,7 +64,8 @@ impl OvsDpdk {
         let control = Control { lab, folder: &folder };
         control.vsctl(&["--no-wait", "init"])?;
         // Without hugepages, as the card's own process runs here.
-        let extra = format!("--no-pci --no-huge --legacy-mem -m 1024 --file-prefix={}-ovs", lab.prefix());
+        let prefix = lab.prefix();
+        let extra = format!("--no-pci --no-huge --legacy-mem -m 1024 --file-prefix={prefix}-ovs {devices}");
         control.set("dpdk-init=true")?;
         control.set(&format!("dpdk-extra=\"{extra}\""))?;
         control.set("pmd-cpu-mask=0x2")?;
@@ -52,13 +78,11 @@ impl OvsDpdk {
         control
             .vsctl(&[&["add-br", "br0", "--"][..], &bridge].concat())
             .inspect_err(|_| println!("{}", ovs.log()))?;
-        for (index, place) in places.iter().enumerate() {
-            let number = index + 1;
-            let device = place.device;
-            let arguments = format!("options:dpdk-devargs=net_af_packet{number},iface={device}");
-            let request = format!("ofport_request={number}");
-            let interface = ["set", "interface", device, "type=dpdk", &arguments, &request];
-            control.vsctl(&[&["add-port", "br0", device, "--"][..], &interface].concat())?;
+        for (index, (name, device)) in ports.iter().enumerate() {
+            let arguments = format!("options:dpdk-devargs=\"{device}\"");
+            let request = format!("ofport_request={}", index + 1);
+            let interface = ["set", "interface", name, "type=dpdk", &arguments, &request];
+            control.vsctl(&[&["add-port", "br0", name, "--"][..], &interface].concat())?;
         }
         control.load(&ovs.rules)?;
         Ok(ovs)
@@ -139,5 +163,7 @@ fn launch(lab: &Lab, folder: &Path) -> Result<Daemon, LabError> {
     let mut switch = lab.lasting(Node::Card, PROGRAM);
     places(&mut switch, folder);
     switch.arg(format!("unix:{}", folder.join("db.sock").display())).arg("--pidfile");
+    // DPDK looks there for a driver that is named without a path.
+    switch.env("LD_LIBRARY_PATH", run::libraries());
     Daemon::start("ovs-vswitchd-dpdk", switch, lab.folder(), lab.options.keep)
 }

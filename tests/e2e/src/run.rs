@@ -47,3 +47,10 @@ pub fn program(name: &str) -> PathBuf {
     let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     folder.join(name)
 }
+
+/// Where cargo puts this repository's loadable driver when it builds tests.
+pub(crate) fn libraries() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    let folder = own.parent().unwrap_or(&own);
+    if folder.ends_with("deps") { folder.to_owned() } else { folder.join("deps") }
+}

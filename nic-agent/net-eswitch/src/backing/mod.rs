@@ -7,6 +7,7 @@ mod memif;
 #[cfg(feature = "fuzzing")]
 pub(crate) use memif::fuzzing as memif_fuzzing;
 mod pcap;
+mod synth;
 mod tap;
 
 use std::io;
@@ -18,7 +19,9 @@ use af_packet::AfPacket;
 pub(crate) use af_packet::Scratch;
 pub(crate) use inject::Inject;
 use memif::Memif;
+use nic_flow::PortId;
 use pcap::Pcap;
+pub(crate) use synth::{Synth, Traffic, TrafficError};
 use tap::Tap;
 
 use crate::args::BackingSpec;
@@ -48,6 +51,8 @@ pub(crate) enum SendError {
 pub(crate) enum OpenError {
     #[error("an event: {0}")]
     Inject(io::Error),
+    #[error("a timer: {0}")]
+    Synth(io::Error),
     #[error(transparent)]
     AfPacket(#[from] af_packet::OpenError),
     #[error(transparent)]
@@ -110,10 +115,12 @@ pub(crate) enum Backing {
     Pcap(Box<Pcap>),
     /// Memory that is shared with another process.
     Memif(Box<Memif>),
+    /// A traffic source and sink.
+    Synth(Box<Synth>),
 }
 
 impl Backing {
-    pub(crate) fn open(spec: &BackingSpec) -> Result<Backing, OpenError> {
+    pub(crate) fn open(port: PortId, spec: &BackingSpec) -> Result<Backing, OpenError> {
         Ok(match spec {
             BackingSpec::Null => Backing::Null,
             BackingSpec::Inject => {
@@ -126,13 +133,19 @@ impl Backing {
                 Backing::Pcap(Box::new(Pcap::open(input.as_deref(), output.as_deref())?))
             }
             BackingSpec::Memif(path) => Backing::Memif(Box::new(Memif::open(path)?)),
+            BackingSpec::Synth(traffic) => {
+                let synth = Synth::open(port, *traffic).map_err(|why| OpenError::Synth(why.into()))?;
+                Backing::Synth(Box::new(synth))
+            }
         })
     }
 
     /// The application started the port: somebody reads what no rule matches.
     pub(crate) fn start(&self) {
-        if let Backing::Pcap(files) = self {
-            files.start();
+        match self {
+            Backing::Pcap(files) => files.start(),
+            Backing::Synth(synth) => synth.start(),
+            _ => {}
         }
     }
 
@@ -145,15 +158,18 @@ impl Backing {
             Backing::Tap(tap) => Some(tap.event()),
             Backing::Pcap(files) => files.event(),
             Backing::Memif(memif) => Some(memif.event()),
+            Backing::Synth(synth) => Some(synth.event()),
         }
     }
 
-    /// Takes what waits, one batch of it, and puts it behind what is in `frames`.
+    /// Takes what waits, one batch of it, and puts it behind what is in `frames`. `room` tells how many the
+    /// port's representor takes now, for a source that adapts to it.
     pub(crate) fn receive(
         &self,
         scratch: &mut Scratch,
         pool: &Arc<Pool>,
         counters: &BackingCounters,
+        room: &dyn Fn() -> usize,
         frames: &mut Vec<Frame>,
     ) -> Source {
         match self {
@@ -161,6 +177,7 @@ impl Backing {
             Backing::Inject(inject) => inject.receive(frames),
             Backing::AfPacket(socket) => socket.receive(scratch, pool, counters, frames),
             Backing::Memif(memif) => memif.receive(pool, counters, frames),
+            Backing::Synth(synth) => synth.receive(pool, room, frames),
             Backing::Tap(tap) => return tap.receive(pool, counters, frames),
             Backing::Pcap(files) => return files.receive(pool, counters, frames),
         }
@@ -176,13 +193,17 @@ impl Backing {
             Backing::Tap(tap) => tap.send(frames),
             Backing::Pcap(files) => files.send(frames),
             Backing::Memif(memif) => memif.send(frames),
+            Backing::Synth(synth) => {
+                synth.send(frames);
+                (frames.len(), None)
+            }
         }
     }
 
     /// True if a frame that is sent has a chance.
     pub(crate) fn link_up(&self) -> bool {
         match self {
-            Backing::Null | Backing::Inject(_) | Backing::Pcap(_) => true,
+            Backing::Null | Backing::Inject(_) | Backing::Pcap(_) | Backing::Synth(_) => true,
             Backing::AfPacket(socket) => socket.link_up(),
             Backing::Tap(tap) => tap.link_up(),
             Backing::Memif(memif) => memif.link_up(),
@@ -192,18 +213,18 @@ impl Backing {
     /// The MTU of the interface of the kernel, where one is behind the port.
     pub(crate) fn mtu(&self) -> Option<u32> {
         match self {
-            Backing::Null | Backing::Inject(_) | Backing::Pcap(_) | Backing::Memif(_) => None,
             Backing::AfPacket(socket) => socket.mtu(),
             Backing::Tap(tap) => tap.mtu(),
+            _ => None,
         }
     }
 
     /// The interface of the kernel, 0 for none.
     pub(crate) fn if_index(&self) -> u32 {
         match self {
-            Backing::Null | Backing::Inject(_) | Backing::Pcap(_) | Backing::Memif(_) => 0,
             Backing::AfPacket(socket) => socket.if_index(),
             Backing::Tap(tap) => tap.if_index(),
+            _ => 0,
         }
     }
 }

@@ -29,12 +29,12 @@ struct Lab {
     directory: PathBuf,
 }
 
-struct Client {
+pub(crate) struct Client {
     answers: BufReader<UnixStream>,
 }
 
 impl Client {
-    fn connect(path: &Path) -> Client {
+    pub(crate) fn connect(path: &Path) -> Client {
         let stream = UnixStream::connect(path).expect("the switch listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a duration that is not zero");
         Client { answers: BufReader::new(stream) }
@@ -51,7 +51,7 @@ impl Client {
         line
     }
 
-    fn ask(&mut self, request: &str) -> String {
+    pub(crate) fn ask(&mut self, request: &str) -> String {
         self.send(format!("{request}\n").as_bytes());
         self.answer()
     }

@@ -9,6 +9,7 @@ mod lifetime;
 mod packets;
 mod ports;
 mod refusals;
+mod synth;
 mod threads;
 mod tunnels;
 

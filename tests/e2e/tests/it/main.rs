@@ -8,6 +8,7 @@
 mod alarms;
 mod bench;
 mod change;
+mod fairness;
 mod faults;
 mod figures;
 mod kills;
