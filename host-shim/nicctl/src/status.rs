@@ -133,7 +133,7 @@ fn described(alarm: &Alarm, now: SystemTime) -> String {
         Severity::Critical | Severity::Unspecified => "critical",
     };
     let of = if alarm.object.is_empty() { String::new() } else { format!(" of {}", alarm.object) };
-    let since = alarm.since.clone().and_then(|since| {
+    let since = alarm.since.and_then(|since| {
         let since = SystemTime::UNIX_EPOCH
             + Duration::new(since.seconds.try_into().ok()?, since.nanos.try_into().ok()?);
         now.duration_since(since).ok()

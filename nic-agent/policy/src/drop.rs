@@ -41,7 +41,7 @@ reasons! {
     TunnelNotOurs: "tunnel.not_tunnel", "A packet to a VTEP is neither VXLAN nor ARP or neighbour discovery.";
     TunnelNoRoute: "tunnel.no_route", "The tunnel peer is outside the VTEP's network, and the VTEP has no gateway.";
     NeighborUnresolved: "neighbor.unresolved", "Nobody answered for the next hop's address.";
-    NeighborQueueFull: "neighbor.queue_full", "Too many packets wait for the address of a next hop.";
+    NeighborQueueFull: "neighbor.queue_full", "Too many packets wait for the address of a next hop, or this one gave its place to a port of which fewer wait.";
     BridgeVlan: "bridge.vlan", "The frame's VLAN tag is none of the port's bridges, or a second tag would leave by a port without one.";
     BridgeSource: "bridge.source_mac", "The source MAC address is a group address or zero.";
     BridgeReserved: "bridge.reserved", "The destination is one that bridges do not forward (IEEE 802.1Q clause 8.6.3).";
