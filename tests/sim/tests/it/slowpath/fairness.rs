@@ -132,7 +132,8 @@ fn a_storm_of_flows_costs_a_port_below_its_share_neither_flows_nor_rules_nor_ser
     let (victim, attacker) = (of(&world, VICTIM), of(&world, ATTACKER));
     assert_eq!((victim.flows, victim.rules, victim.evicted, victim.rules_evicted), (10, 10, 0, 0));
     assert_eq!((attacker.flows, attacker.rules), (50, 20), "what nobody else wants is the attacker's");
-    assert_eq!((attacker.evicted, world.card.rules().len()), (10, 30));
+    // The victim's first flow came while there was room, for the attacker's burst is served in portions.
+    assert_eq!((attacker.evicted, world.card.rules().len()), (9, 30));
     // As long as the victim has less than its share it gets more; then nobody gives any more.
     for n in 10..40 {
         world.enter(&tuple(VICTIM, n));
@@ -141,7 +142,7 @@ fn a_storm_of_flows_costs_a_port_below_its_share_neither_flows_nor_rules_nor_ser
     settle(&mut world);
     let (victim, attacker) = (of(&world, VICTIM), of(&world, ATTACKER));
     assert_eq!((victim.flows, victim.rules), (20, 10));
-    assert_eq!((attacker.flows, attacker.evicted), (40, 20));
+    assert_eq!((attacker.flows, attacker.evicted), (40, 19));
     world.end();
 }
 
