@@ -10,16 +10,17 @@ use http_body_util::{BodyExt, Full};
 use nic_flow::PortId;
 use nic_flow::extract::extract;
 use nic_link::convert::{
-    capabilities_from, capabilities_to, change_from, change_to, device_from, device_to, fdb_from, fdb_to,
-    flow_from, flow_to, neighbor_from, neighbor_to, stats_from, stats_to, trace_from, trace_to,
+    alarm_from, alarm_to, audit_from, audit_to, capabilities_from, capabilities_to, change_from, change_to,
+    device_from, device_to, fdb_from, fdb_to, flow_from, flow_to, neighbor_from, neighbor_to, stats_from,
+    stats_to, trace_from, trace_to,
 };
 use nic_link::server::{Backend, InForce, service};
 use nic_link::{Rejection, Uuid};
 use nic_pipeline::{Snapshot, State, trace};
 use nic_policy::trace::{TracePacket, TraceReport};
 use nic_policy::{
-    BridgeId, CapabilityTable, Delta, Device, FdbView, FlowView, NeighborView, Network, Offload, Revision,
-    Stats,
+    Alarm, AuditReport, BridgeId, CapabilityTable, Delta, Device, FdbView, FlowView, NeighborView, Network,
+    Offload, Revision, Stats,
 };
 use nic_proto::datapath::v1 as pb;
 use prost::Message;
@@ -31,7 +32,7 @@ pub fn datapath_message(bytes: &[u8]) {
     let Some((&kind, bytes)) = bytes.split_first() else {
         return;
     };
-    match kind % 8 {
+    match kind % 10 {
         0 => same(bytes, change_of, |change| pb::SyncRequest { message: Some(change_to(change)) }),
         1 => same(bytes, |m: &pb::Device| device_from(m).ok(), device_to),
         2 => same(bytes, |m: &pb::CapabilityTable| capabilities_from(m).ok(), capabilities_to),
@@ -39,7 +40,9 @@ pub fn datapath_message(bytes: &[u8]) {
         4 => same(bytes, |m: &pb::FdbEntry| fdb_from(m).ok(), fdb_to),
         5 => same(bytes, |m: &pb::Neighbor| neighbor_from(m).ok(), neighbor_to),
         6 => same(bytes, |m: &pb::TraceResponse| trace_from(m).ok(), trace_to),
-        _ => same(bytes, |m: &pb::GetStatsResponse| stats_from(m).ok(), stats_to),
+        7 => same(bytes, |m: &pb::GetStatsResponse| stats_from(m).ok(), stats_to),
+        8 => same(bytes, |m: &pb::Alarm| alarm_from(m).ok(), alarm_to),
+        _ => same(bytes, |m: &pb::AuditRulesResponse| audit_from(m).ok(), audit_to),
     }
 }
 
@@ -60,7 +63,7 @@ fn same<M: Message + Default, T: PartialEq + Debug>(
 }
 
 /// The calls, by the byte that chooses one.
-const CALLS: [&str; 11] = [
+const CALLS: [&str; 12] = [
     "Handshake",
     "Sync",
     "Events",
@@ -72,6 +75,7 @@ const CALLS: [&str; 11] = [
     "FlushFdb",
     "GetCapabilities",
     "GetStats",
+    "AuditRules",
 ];
 
 /// nic-datapath's end as a whole, over a policy that is really applied: a list of calls, each a byte for
@@ -79,6 +83,9 @@ const CALLS: [&str; 11] = [
 pub fn datapath_service(bytes: &[u8]) {
     let backend = Arc::new(Datapath::new());
     let mut service = service(Arc::clone(&backend));
+    // A Sync is put in force by a task of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
+    let _within = runtime.enter();
     let mut bytes = bytes;
     for _ in 0..16 {
         let Some(([method, count], rest)) = bytes.split_first_chunk() else { break };
@@ -98,7 +105,7 @@ pub fn datapath_service(bytes: &[u8]) {
             .body(Full::new(body.freeze()))
             .expect("a request");
         let before = backend.in_force();
-        let answer = service.call(request).now_or_never().expect("nothing here waits").expect("an answer");
+        let answer = runtime.block_on(service.call(request)).expect("an answer");
         let status = read(answer);
         if method == "Sync" && status != Some(0) {
             assert_eq!(backend.in_force(), before, "a Sync that was refused changed the policy");
@@ -131,6 +138,7 @@ struct Datapath {
     in_force: Mutex<InForce>,
     applied: watch::Sender<Revision>,
     devices: watch::Sender<Vec<Device>>,
+    alarms: watch::Sender<Vec<Alarm>>,
 }
 
 impl Datapath {
@@ -140,6 +148,7 @@ impl Datapath {
             in_force: Mutex::default(),
             applied: watch::Sender::new(Revision(0)),
             devices: watch::Sender::new(Vec::new()),
+            alarms: watch::Sender::new(Vec::new()),
         }
     }
 
@@ -174,6 +183,14 @@ impl Backend for Datapath {
         self.applied.subscribe()
     }
 
+    fn alarms(&self) -> watch::Receiver<Vec<Alarm>> {
+        self.alarms.subscribe()
+    }
+
+    fn attended(&self, _: bool) {}
+
+    fn confirmed(&self) {}
+
     async fn publish(&self, store: Uuid, delta: Delta) -> Result<u64, Rejection> {
         for change in &delta.changes {
             assert_eq!(change_from(&change_to(change)).ok().flatten().as_ref(), Some(change));
@@ -204,6 +221,10 @@ impl Backend for Datapath {
 
     async fn flush(&self, _: Option<PortId>) -> Result<u64, Rejection> {
         Ok(0)
+    }
+
+    async fn audit(&self, _: bool) -> Result<AuditReport, Rejection> {
+        Ok(AuditReport::default())
     }
 
     async fn fdb(&self, _: Option<BridgeId>) -> Result<Vec<FdbView>, Rejection> {

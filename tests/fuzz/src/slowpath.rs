@@ -55,7 +55,16 @@ impl World {
     fn new(seed: u64) -> World {
         let mut random = Random::new(seed);
         let faults = match random.below(3) {
-            0 => Faults { busy: 20, lost: 3, undestroyed: 15, unread: 10, stale: 40 },
+            0 => Faults {
+                busy: 20,
+                full: 5,
+                broken: 5,
+                lagging: 0,
+                lost: 3,
+                undestroyed: 15,
+                unread: 10,
+                stale: 40,
+            },
             _ => Faults::default(),
         };
         let profile = random.pick(&[Profile::Full, Profile::Portable]);
