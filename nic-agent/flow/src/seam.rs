@@ -128,6 +128,11 @@ impl<H> fmt::Debug for DestroyError<H> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Errno(pub i32);
 
+impl Errno {
+    /// An input or output error: the device itself failed.
+    pub const EIO: Errno = Errno(5);
+}
+
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "errno {}", self.0)
@@ -172,9 +177,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// True if the same rule may pass later.
+    /// True if the same rule may pass later: the card has no room or no time, or failed (EIO), which says
+    /// nothing of the rule.
     pub const fn is_transient(self) -> bool {
-        matches!(self, Refusal::Full | Refusal::Busy)
+        matches!(self, Refusal::Full | Refusal::Busy | Refusal::Driver(Errno::EIO))
     }
 }
 

@@ -75,7 +75,7 @@ reasons! {
     PolicyUnreadable: "policy.unreadable", Warning, "The policy on nic-datapath's disk could not be read, and was not used.";
     PolicyNone: "policy.none", Critical, "nic-datapath has no policy: every port is closed.";
     RulesLost: "rules.lost", Warning, "The E-Switch lost rules, which were found missing and put back in the last minute.";
-    RulesRefused: "rules.refused", Warning, "The E-Switch refused rules because it is full or busy, in the last minute: their flows wait in software.";
+    RulesRefused: "rules.refused", Warning, "The E-Switch refused rules because it is full, busy or failing, in the last minute: their flows wait in software.";
     RulesStuck: "rules.stuck", Warning, "The E-Switch does not destroy rules that it was told to destroy.";
     CountersStalled: "counters.stalled", Warning, "The counters of rules cannot be read: flows may age out while they are in use.";
     DeviceAbsent: "device.absent", Warning, "A port that policy opens has no device, or the device went away.";

@@ -49,7 +49,7 @@ pub struct WorkerCounters {
     pub rules_destroyed: u64,
     /// Rules refused by the E-Switch or the encoder.
     pub rules_refused: u64,
-    /// Of those, because the card's table was full or the card was busy.
+    /// Of those, because the card's table was full, or the card was busy or failed.
     pub rules_full: u64,
     /// Removals that the card did not take at once.
     pub remove_failures: u64,

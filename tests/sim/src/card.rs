@@ -358,7 +358,7 @@ impl PacketIo for CardIo {
 #[derive(Debug)]
 pub struct CardRules(Card);
 
-const EIO: Errno = Errno(5);
+const EIO: Errno = Errno::EIO;
 
 impl State {
     /// True if this fault happens now, in `percent` of 100 cases.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nic_flow::FlowKey;
-use nic_flow::seam::Refusal;
+use nic_flow::seam::{Errno, Refusal};
 use nic_policy::{Offload, SoftwareReason};
 use nic_slowpath::Polled;
 
@@ -119,7 +119,7 @@ impl Node {
                 SoftwareReason::Overlap => false,
                 SoftwareReason::Quota => self.is_full() || in_hardware >= u64::from(config.rules),
                 SoftwareReason::Refused(Refusal::Full) => self.is_full(),
-                SoftwareReason::Refused(Refusal::Busy) => false,
+                SoftwareReason::Refused(Refusal::Busy | Refusal::Driver(Errno::EIO)) => false,
                 SoftwareReason::Refused(_) => true,
                 SoftwareReason::Disabled => !config.offload,
             },
