@@ -54,7 +54,7 @@ use capture::Capture;
 use control::{Control, ControlPort};
 use io::{Io, PortQueues};
 use options::Options;
-use ports::{ESwitch, Started};
+use ports::{Buffers, ESwitch, Started};
 use sleep::{Bed, Waker};
 use worker::Commands;
 
@@ -81,7 +81,8 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let policy = nic_checkpoint::open(&options.state_dir)?;
     net_eswitch::register();
     let eal = Eal::init(&options.eal())?;
-    let switch = ports::open(&eal, options.mbufs, &options.mtu)?;
+    let buffers = Buffers { mbufs: options.mbufs, waiting: options.max_waiting };
+    let switch = ports::open(&eal, buffers, &options.mtu)?;
     let Running { control, threads } = start(&eal, switch, policy, options)?;
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -204,10 +205,15 @@ fn part(started: Vec<Started>) -> (Vec<PortQueues>, Vec<ControlPort>) {
     (queues, ports)
 }
 
+/// What tables hash with. Whoever sends packets must not be able to guess it: the standard library's keys are
+/// the system's randomness, the time only makes two of one process differ.
+fn seed() -> u64 {
+    RandomState::new().hash_one(Instant::now())
+}
+
 fn slow_path_config(options: &Options) -> Config {
     Config {
-        // Whoever sends packets must not be able to guess it.
-        seed: RandomState::new().hash_one(Instant::now()),
+        seed: seed(),
         offload: !options.no_offload,
         flows: options.max_flows,
         flows_per_port: options.max_flows / 2,
@@ -266,4 +272,22 @@ async fn serve(path: &Path, control: Arc<Control>) -> Result<(), Box<dyn std::er
     signals::stopping();
     tracing::info!("stopping: the E-Switch's rules go with this process");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_seeds_are_alike_nor_share_their_bits() {
+        let seeds: BTreeSet<u64> = (0..1000).map(|_| seed()).collect();
+        assert_eq!(seeds.len(), 1000);
+        for bit in 0..64 {
+            let set = seeds.iter().filter(|seed| *seed >> bit & 1 == 1).count();
+            // Ten standard deviations of a thousand fair coins.
+            assert!((340..=660).contains(&set), "bit {bit} is set in {set} of 1000");
+        }
+    }
 }

@@ -55,7 +55,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PORT=OCTETS", value_parser = port_mtu)]
     pub(crate) mtu: Vec<(PortId, u16)>,
 
-    /// Packet buffers.
+    /// Packet buffers. Each port's two queues get a share of them, 1024 at most, less than 64 is refused: no
+    /// port can use up the buffers of another.
     #[arg(long, default_value_t = 16_383, value_name = "N", value_parser = clap::value_parser!(u32).range(1023..=1_048_575))]
     pub(crate) mbufs: u32,
 

@@ -58,6 +58,8 @@ pub(crate) enum OpenError {
     Open(#[from] dpdk::ethdev::OpenError),
     #[error("--mtu names {0}, and the E-Switch has no such port")]
     NoPort(PortId),
+    #[error("--mbufs {mbufs} is too few for {ports} ports: at least {needed}")]
+    TooFewMbufs { mbufs: u32, ports: usize, needed: u32 },
     #[error("{port}: {error}")]
     Start { port: PortId, error: dpdk::ethdev::StartError },
     #[error(transparent)]
@@ -66,15 +68,52 @@ pub(crate) enum OpenError {
     Flow(#[from] dpdk::FlowError),
 }
 
+/// Packet buffers, and what may hold some of them besides the queues.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Buffers {
+    /// All there are.
+    pub(crate) mbufs: u32,
+    /// Of those, what packets may hold that wait for a next hop.
+    pub(crate) waiting: u32,
+}
+
+impl Buffers {
+    /// What the worker holds for a moment: its cache of free ones, a burst, and copies of it.
+    const AT_WORK: u32 = 1024;
+    /// The longest queue, which is what most drivers recommend at most.
+    const LONGEST: u16 = 1024;
+    /// A shorter queue would lose packets of ordinary bursts.
+    const SHORTEST: u16 = 64;
+
+    /// How long the two queues of each port may be, so that all may be full and still a buffer is left:
+    /// whatever some ports receive or do not send, another port's packets find room.
+    fn queue_length(self, ports: usize) -> Result<u16, OpenError> {
+        let queues = u32::try_from(ports.max(1)).unwrap_or(u32::MAX).saturating_mul(2);
+        let kept = self.waiting.saturating_add(Self::AT_WORK);
+        let share = self.mbufs.saturating_sub(kept) / queues;
+        let longest = u16::try_from(share).unwrap_or(u16::MAX).min(Self::LONGEST);
+        // Drivers want powers of two.
+        match longest.checked_ilog2().map(|bits| 1_u16 << bits) {
+            Some(length) if length >= Self::SHORTEST => Ok(length),
+            _ => Err(OpenError::TooFewMbufs {
+                mbufs: self.mbufs,
+                ports,
+                needed: queues.saturating_mul(Self::SHORTEST.into()).saturating_add(kept),
+            }),
+        }
+    }
+}
+
 /// Finds the E-Switch among DPDK's ports and starts all its ports.
 ///
 /// `mtus` are those that ports are to have instead of their devices' own.
-pub(crate) fn open(eal: &Eal, mbufs: u32, mtus: &[(PortId, u16)]) -> Result<ESwitch, OpenError> {
+pub(crate) fn open(eal: &Eal, buffers: Buffers, mtus: &[(PortId, u16)]) -> Result<ESwitch, OpenError> {
     let found = identify(eal)?;
     if let Some(&(port, _)) = mtus.iter().find(|(port, _)| !found.contains_key(port)) {
         return Err(OpenError::NoPort(port));
     }
     let wanted = |id| mtus.iter().rev().find(|(port, _)| *port == id).map(|&(_, mtu)| mtu);
+    let queue_length = buffers.queue_length(found.len())?;
     let mut opened = Vec::new();
     let mut mtu = 0;
     let mut driver = String::new();
@@ -84,7 +123,7 @@ pub(crate) fn open(eal: &Eal, mbufs: u32, mtus: &[(PortId, u16)]) -> Result<ESwi
         driver.clone_from(&info.driver);
         opened.push((id, port));
     }
-    let mut config = MempoolConfig::new("nic_datapath", mbufs);
+    let mut config = MempoolConfig::new("nic_datapath", buffers.mbufs);
     config.data_room = MIN_DATA_ROOM.max(mtu.saturating_add(FRAME_OVERHEAD));
     let pool = Mempool::create(eal, &config)?;
     let first = opened.first().ok_or(OpenError::NoSwitch)?;
@@ -94,14 +133,22 @@ pub(crate) fn open(eal: &Eal, mbufs: u32, mtus: &[(PortId, u16)]) -> Result<ESwi
     opened.sort_by_key(|(id, port)| (port.id() != proxy.id(), *id));
     let mut ports = opened
         .into_iter()
-        .map(|(id, port)| start(id, port, &pool, wanted(id)))
+        .map(|(id, port)| start(id, port, &pool, queue_length, wanted(id)))
         .collect::<Result<Vec<_>, _>>()?;
     ports.sort_by_key(|port| port.id);
     Ok(ESwitch { ports, proxy, driver, pool })
 }
 
-fn start(id: PortId, port: Port, pool: &Mempool, mtu: Option<u16>) -> Result<Started, OpenError> {
+fn start(
+    id: PortId,
+    port: Port,
+    pool: &Mempool,
+    queue_length: u16,
+    mtu: Option<u16>,
+) -> Result<Started, OpenError> {
     let mut config = PortConfig::single(pool);
+    config.rx_descriptors = queue_length;
+    config.tx_descriptors = queue_length;
     config.mtu = mtu;
     config.rx_interrupts = true;
     let (queues, interrupts) = match port.start(&config) {
@@ -229,6 +276,34 @@ mod tests {
                 range(Function::Sf, 0, 0x300..=0x3ff, "pf1sf"),
             ],
         }
+    }
+
+    #[test]
+    fn with_every_queue_full_a_buffer_is_left_however_many_ports_there_are() {
+        for ports in 1..=32_usize {
+            for mbufs in [1023, 2047, 4095, 16_383, 65_535, 1_048_575] {
+                for waiting in [1, 512, 65_536] {
+                    let held = |length: u16| 2 * ports * usize::from(length) + waiting as usize;
+                    match (Buffers { mbufs, waiting }).queue_length(ports) {
+                        Ok(length) => {
+                            assert!(length.is_power_of_two() && (64..=1024).contains(&length));
+                            assert!(
+                                held(length) < mbufs as usize,
+                                "{ports} ports, {mbufs} buffers: {length}"
+                            );
+                        }
+                        Err(OpenError::TooFewMbufs { needed, .. }) => {
+                            assert!(mbufs < needed);
+                            let enough = Buffers { mbufs: needed, waiting };
+                            assert_eq!(enough.queue_length(ports).expect("enough"), 64);
+                        }
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+            }
+        }
+        let default = Buffers { mbufs: 16_383, waiting: 512 };
+        assert_eq!([1, 7, 8, 32].map(|n| default.queue_length(n).expect("enough")), [1024, 1024, 512, 128]);
     }
 
     #[test]

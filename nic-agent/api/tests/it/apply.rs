@@ -1,3 +1,7 @@
+use std::iter;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use nic_proto::v1 as pb;
 use pb::apply_request::Message;
 use pb::change::Action;
@@ -128,6 +132,24 @@ async fn without_the_commit_nothing_happens() {
     }
     assert_eq!(revision(&lab).await, 0);
     assert_eq!(lab.apply_messages(vec![start(), commit()]).await.expect("nothing to do").revision, 0);
+}
+
+#[tokio::test]
+async fn an_apply_without_end_is_refused_at_its_limit_and_nothing_is_applied() {
+    let lab = Lab::new().await;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let endless = (0_u64..).map(move |n| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Message::Resource(pb::Resource { kind: Some(Kind::Port(port(&format!("ports/p{n}"), "p0"))) })
+    });
+    let messages = iter::once(Message::Header(header("lab"))).chain(endless);
+    let found = failure(lab.apply_messages(messages).await);
+    assert_eq!((found.0, found.1.as_str()), (Code::ResourceExhausted, "RESOURCE_LIMIT"));
+    // What is on its way meanwhile is bounded by the connection's window.
+    let sent = sent.load(Ordering::Relaxed);
+    assert!((100_001..200_000).contains(&sent), "{sent} resources were taken");
+    assert_eq!(revision(&lab).await, 0);
 }
 
 #[tokio::test]

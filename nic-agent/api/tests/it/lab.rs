@@ -334,10 +334,10 @@ impl Lab {
 
     pub(crate) async fn apply_messages(
         &self,
-        messages: Vec<apply_request::Message>,
+        messages: impl IntoIterator<Item = apply_request::Message, IntoIter: Send + 'static>,
     ) -> Result<pb::ApplyResponse, Status> {
         let messages = messages.into_iter().map(|message| pb::ApplyRequest { message: Some(message) });
-        let stream = tokio_stream::iter(messages.collect::<Vec<_>>());
+        let stream = tokio_stream::iter(messages);
         let mut client = ConfigServiceClient::new(self.channel.clone());
         client.apply(stream).await.map(tonic::Response::into_inner)
     }

@@ -13,6 +13,9 @@ const DROPS: &str = "docs/ops/drops.md";
 /// The operator's page of alarms.
 const ALARMS: &str = "docs/ops/alarms.md";
 
+/// Who may attack, and what is done about it.
+const THREATS: &str = "docs/threat-model.md";
+
 /// Targets of a Markdown text's links, `[text](target)`.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let mut fenced = false;
@@ -93,6 +96,59 @@ fn every_alarm_has_its_section_on_the_operators_page() {
         }
     }
     assert_eq!(sections.next(), None, "an alarm in {ALARMS} that there is not");
+}
+
+/// What stands between backticks.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The tables of attacks: what is attacked, and what shows that it is bound.
+fn attacks(page: &str) -> Vec<(&str, &str)> {
+    let mut rows = Vec::new();
+    let mut within = false;
+    for line in page.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        match cells[..] {
+            ["attack", _, "shown by"] => within = true,
+            [attack, _, shown] if within => rows.push((attack, shown)),
+            _ if !line.starts_with('|') => within = false,
+            _ => {}
+        }
+    }
+    rows
+}
+
+#[test]
+fn every_attack_has_a_test_that_there_is() {
+    let page = fs::read_to_string(root().join(THREATS)).expect(THREATS);
+    let sources = files("rs");
+    let targets = fs::read_to_string(root().join("tests/fuzz/Cargo.toml")).expect("the fuzz targets");
+    let exists = |name: &str| {
+        targets.contains(&format!("name = \"{name}\""))
+            || sources.iter().any(|(_, text)| text.contains(&format!("fn {name}(")))
+    };
+    let is_name =
+        |code: &&str| code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let is_sentence = |name: &str| name.matches('_').count() > 2;
+    let rows = attacks(&page);
+    assert!(rows.len() > 40, "the tables were not understood: {} rows", rows.len());
+    let mut faults = Vec::new();
+    let mut shown_above = false;
+    for (attack, shown) in rows {
+        let (there, missing): (Vec<_>, Vec<_>) = code(shown).filter(is_name).partition(|name| exists(name));
+        faults.extend(
+            missing
+                .into_iter()
+                .filter(|name| is_sentence(name))
+                .map(|name| format!("there is no test {name}")),
+        );
+        shown_above = !there.is_empty() || (shown_above && shown.starts_with("as above"));
+        if !shown_above {
+            faults.push(format!("nothing shows: {attack}"));
+        }
+    }
+    none(&faults, &format!("rows of {THREATS} that no test shows"));
 }
 
 #[test]
