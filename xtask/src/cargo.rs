@@ -11,6 +11,9 @@ use crate::process::{self, ProcessError};
 /// The profile of everything that is run.
 pub(crate) const PROFILE: &str = "ci";
 
+/// What tests want of crates beside what is built without being asked for: the fuzz targets that need DPDK.
+pub(crate) const FEATURES: &str = "nic-fuzz/dpdk";
+
 /// A program that cargo built.
 #[derive(Debug)]
 pub(crate) struct Program {

@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use crate::cargo::cargo;
+use crate::cargo::{FEATURES, cargo};
 use crate::process::{self, ProcessError};
 use crate::setup;
 
@@ -11,7 +11,7 @@ use crate::setup;
 fn steps() -> [(&'static str, Command); 3] {
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
-    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let clippy = ["clippy", "--workspace", "--features", FEATURES, "--all-targets", "--", "-D", "warnings"];
     [("format", cargo(&["fmt", "--all", "--check"])), ("clippy", cargo(&clippy)), ("documentation", doc)]
 }
 

@@ -74,13 +74,14 @@ const UNSAFE: [&str; 6] = ["-p", "dpdk", "-p", "net-eswitch", "-p", "nic-offload
 impl Part {
     /// Whether it runs programs of the one build.
     fn needs_build(self) -> bool {
-        !matches!(self, Part::Lint | Part::Fuzz | Part::Models | Part::Asan)
+        !matches!(self, Part::Lint | Part::Models | Part::Asan)
     }
 
     /// Whether a test program belongs to it.
     fn has(self, program: &Program) -> bool {
         let part = match program.package.as_str() {
             "sim" => Part::Sim,
+            "nic-fuzz" => Part::Fuzz,
             "conformance" => Part::Conformance,
             "e2e" => Part::E2e,
             _ if program.default => Part::Unit,
@@ -131,7 +132,8 @@ pub(crate) fn main(all: bool, parts: &[Part]) -> ExitCode {
     if !after.is_empty() {
         let start = Instant::now();
         headline("build", "once, for all that is run");
-        let built = cargo::build(&["--workspace", "--lib", "--bins", "--tests"]);
+        let built =
+            cargo::build(&["--workspace", "--features", cargo::FEATURES, "--lib", "--bins", "--tests"]);
         if let Err(error) = &built {
             eprintln!("build: {error}");
         }
@@ -156,7 +158,7 @@ impl Run {
         let start = Instant::now();
         let (ok, counts) = match part {
             Part::Lint => (tell(lint::run().err().unwrap_or_default()), Counts::default()),
-            Part::Fuzz => self.fuzz(),
+            Part::Fuzz => self.fuzz(programs),
             Part::Models => self.models(),
             Part::Asan => self.asan(),
             Part::Doc => self.cargo_test(&["--profile", PROFILE, "--workspace", "--doc"]),
@@ -185,11 +187,10 @@ impl Run {
     }
 
     /// The short run of every target, then libFuzzer on each if there is time.
-    fn fuzz(&self) -> (bool, Counts) {
-        let package = ["--release", "--manifest-path", "tests/fuzz/Cargo.toml", "--features", "dpdk"];
-        let (mut ok, counts) = self.cargo_test(&package);
+    fn fuzz(&self, programs: &[Program]) -> (bool, Counts) {
+        let (mut ok, counts) = self.programs(Part::Fuzz, programs, How::Plain);
         if self.all && ok {
-            let mut command = Command::new("tests/fuzz/run");
+            let mut command = Command::new("tests/fuzz/libfuzzer/run");
             command.current_dir(cargo::root()).args(["all", FUZZ_SECONDS]);
             ok = programs::quiet(&mut command).ok;
         }

@@ -1,7 +1,7 @@
 //! Fuzz targets for everything that reads bytes or text from outside.
 //!
 //! A target is a function over bytes that panics when a promise is broken. libFuzzer drives the targets by
-//! the programs in `fuzz_targets/` (`./run TARGET`); plain `cargo test` drives all of them for a bounded
+//! the programs in `libfuzzer/` (`libfuzzer/run TARGET`); plain `cargo test` drives all of them for a bounded
 //! time with mutations of the seeds.
 //!
 //! **May know:** every crate that reads what others wrote. Only the targets of the feature `dpdk` need DPDK, and
@@ -16,6 +16,9 @@ pub mod slowpath;
 pub mod store;
 pub mod text;
 pub mod wire;
+
+#[cfg(feature = "dpdk")]
+pub use net_eswitch::fuzzing as driver;
 
 /// A target.
 #[derive(Debug, Clone, Copy)]
@@ -59,9 +62,9 @@ pub const TARGETS: &[Target] = &[
     slow("store_file", store::store_file, 500),
     slow("slow_path", slowpath::slow_path, 2_000),
     #[cfg(feature = "dpdk")]
-    target("rte_flow", net_eswitch::fuzzing::rte_flow),
+    target("rte_flow", driver::rte_flow),
     #[cfg(feature = "dpdk")]
-    target("device_arguments", net_eswitch::fuzzing::device_arguments),
+    target("device_arguments", driver::device_arguments),
     #[cfg(feature = "dpdk")]
-    slow("memif", net_eswitch::fuzzing::memif, 5_000),
+    slow("memif", driver::memif, 5_000),
 ];

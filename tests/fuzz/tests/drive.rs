@@ -1,6 +1,6 @@
 //! Drives every target over its seeds and mutations of them, without libFuzzer.
 //!
-//! The same inputs come up each time. `NIC_FUZZ_SECONDS=600 cargo test --release` goes on for that long per
+//! The same inputs come up each time. `NIC_FUZZ_SECONDS=600` goes on for that long per
 //! target, with another start each time; `NIC_FUZZ_TARGET=arp` drives that target alone.
 
 use std::fs;
@@ -103,7 +103,10 @@ fn no_input_breaks_a_promise() {
 #[test]
 fn every_target_has_a_program() {
     for name in TARGETS.iter().map(|target| target.name) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz_targets").join(name).with_extension("rs");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("libfuzzer/fuzz_targets")
+            .join(name)
+            .with_extension("rs");
         let program = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(program.contains(&format!("::{name}(data)")), "{} runs another target", path.display());
     }
