@@ -12,6 +12,8 @@ use nic_link::client::{Client, Config, PolicySource, run};
 use nic_link::{SCHEMA_VERSIONS, Uuid};
 use nic_policy::trace::TracePacket;
 use nic_policy::{BridgeId, Delta, FdbView, Network, Revision, VtepId};
+use nic_proto::datapath::v1 as pb;
+use nic_proto::datapath::v1::datapath_client::DatapathClient;
 use tokio::sync::watch;
 
 use crate::tape::{EVENTS, Fake, From, Line, Player, Tape, Words, call, file};
@@ -150,22 +152,30 @@ async fn a_recorded_agent_is_told_by_todays_datapath_what_it_was_told() {
                 }
             }
         }
-        // A later agent ends the stream of this one: what it was told is all that it was told.
+        // A later agent ends the stream of this one once it uses its lease: what this one was told is all that it
+        // was told.
         let store = world::STORE.as_bytes().to_vec();
-        let hello = nic_proto::datapath::v1::HandshakeRequest {
+        let hello = pb::HandshakeRequest {
             store_uuid: store,
             revision: 2,
             schema_versions: SCHEMA_VERSIONS.to_vec(),
             ..Default::default()
         };
-        nic_proto::datapath::v1::datapath_client::DatapathClient::new(channel)
-            .handshake(hello)
-            .await
-            .unwrap();
+        let mut later = DatapathClient::new(channel.clone());
+        let lease = later.handshake(hello).await.unwrap().into_inner().lease;
+        let _listens = later.events(pb::EventsRequest { lease }).await.unwrap();
         let mut rest = events.expect("events were asked for");
-        while let Ok(Some(message)) = rest.message().await {
-            told.push(Line { message, ..due[0].clone() });
-        }
+        let end = loop {
+            match tokio::time::timeout(Duration::from_secs(20), rest.message())
+                .await
+                .expect("the stream ends")
+            {
+                Ok(Some(message)) => told.push(Line { message, ..due[0].clone() }),
+                Ok(None) => panic!("the stream ends without a reason"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(end.code(), tonic::Code::Aborted, "{end}");
         assert_eq!(sorted(&words, &told), sorted(&words, &due), "version {version}: events");
         let heard: Vec<Delta> = datapath.deltas().into_iter().map(|(_, delta)| delta).collect();
         assert_eq!(heard, [world::full(), world::changes()]);
