@@ -19,8 +19,10 @@ const VICTIM: &str = "rate:10000/flows:64";
 const STORM: &str = "flows:random";
 const EXPLOSION: &str = "flows:masks";
 
-/// From the first packet until it is measured, and the measurement.
+/// From the first packet until it is measured, and the measurement. An explosion grows with every packet that
+/// finds no flow.
 const BEFORE: Duration = Duration::from_secs(1);
+const GROWTH: Duration = Duration::from_secs(4);
 const MEASURED: Duration = Duration::from_secs(2);
 
 /// After so long a silence the last packet was the last, and the longest wait for that.
@@ -101,7 +103,8 @@ impl Eswitch {
         if let Some((attacker, traffic)) = attack {
             self.ask(&format!("synth {} start {traffic}", attacker.device))?;
         }
-        std::thread::sleep(BEFORE);
+        let grows = attack.is_some_and(|(_, traffic)| traffic == EXPLOSION);
+        std::thread::sleep(if grows { GROWTH } else { BEFORE });
         self.ask("synth reset")?;
         let begin = Instant::now();
         std::thread::sleep(MEASURED);

@@ -55,7 +55,7 @@ fn moves(lab: &mut Lab, story: &mut Story) -> Result<(), LabError> {
     lab.move_station(peer, old, new)?;
     // One frame from the new place is all that the card hears.
     let frame = [&[0xff; 6][..], &peer.mac(), &[0x88, 0xb5], &[0; 46]].concat();
-    lab.frames_by(new.0, new.1, &[frame], 1)?;
+    lab.frames_by(new.0, new.1, &[frame.clone()], 1)?;
     std::thread::sleep(Duration::from_millis(100));
     let at_old = lab.packets_at(old.0, old.1)?;
     let at_new = lab.packets_at(new.0, new.1)?;
@@ -74,6 +74,9 @@ fn moves(lab: &mut Lab, story: &mut Story) -> Result<(), LabError> {
     let _ = sender.kill();
     let _ = sender.wait();
     lab.move_station(peer, new, old)?;
+    // Before the card has heard it there, an answer goes where it was.
+    lab.frames_by(old.0, old.1, &[frame], 1)?;
+    std::thread::sleep(Duration::from_millis(100));
     let ping = lab.ping(peer, vm1.ipv4().into(), 3, 1.0)?;
     let answered = number(&ping["answered"]);
     story.claim(answered == 3, format!("it moves back: peer -> vm1: {answered} of 3 answered"));
