@@ -61,7 +61,7 @@ const LONG: [(&str, &str); 7] = [
     ("NIC_AGENT_CASES", "200000"),
     ("NIC_AGENT_KILLS", "1000"),
     ("NIC_AGENT_ROUNDS", "5"),
-    ("NIC_AGENT_RUNS", "1000000"),
+    ("NIC_AGENT_RUNS", "300000"),
     ("NIC_AGENT_WORLDS", "2000"),
     ("PROPTEST_CASES", "4096"),
     ("LOOM_MAX_PREEMPTIONS", "4"),

@@ -19,10 +19,8 @@ const VICTIM: &str = "rate:10000/flows:64";
 const STORM: &str = "flows:random";
 const EXPLOSION: &str = "flows:masks";
 
-/// From the first packet until it is measured, and the measurement. An explosion grows with every packet that
-/// finds no flow.
+/// From the first packet until it is measured, and the measurement.
 const BEFORE: Duration = Duration::from_secs(1);
-const GROWTH: Duration = Duration::from_secs(4);
 const MEASURED: Duration = Duration::from_secs(2);
 
 /// After so long a silence the last packet was the last, and the longest wait for that.
@@ -103,8 +101,7 @@ impl Eswitch {
         if let Some((attacker, traffic)) = attack {
             self.ask(&format!("synth {} start {traffic}", attacker.device))?;
         }
-        let grows = attack.is_some_and(|(_, traffic)| traffic == EXPLOSION);
-        std::thread::sleep(if grows { GROWTH } else { BEFORE });
+        std::thread::sleep(BEFORE);
         self.ask("synth reset")?;
         let begin = Instant::now();
         std::thread::sleep(MEASURED);
