@@ -244,7 +244,8 @@ impl Entry {
         if !plain(&self.name, "+-.") || !plain(&self.version, "+-.:~") {
             return Err(EntryFault::Name);
         }
-        if !self.path.starts_with("pool/") || !plain(&self.path, "+-._~%/") || self.path.contains("..") {
+        let up = self.path.split('/').any(|part| part == "..");
+        if up || !self.path.starts_with("pool/") || !plain(&self.path, "+-._~%/") {
             return Err(EntryFault::Path);
         }
         let digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
@@ -257,3 +258,6 @@ impl Entry {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -91,8 +91,12 @@ pub struct Moved {
 
 impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let offered = self.offered.as_deref().unwrap_or("nothing");
-        write!(f, "{}: locked {}, the mirror has {offered}", self.name, self.locked)
+        write!(f, "{}: locked {}, the mirror has ", self.name, self.locked)?;
+        match &self.offered {
+            None => f.write_str("nothing"),
+            Some(version) if *version == self.locked => f.write_str("another file under that version"),
+            Some(version) => f.write_str(version),
+        }
     }
 }
 
@@ -171,17 +175,7 @@ pub fn fetch(places: &Places, set: &Set, policy: Policy) -> Result<Vec<Package>,
         return Ok(packages(&section.packages, &folder));
     }
     let offered = resolve(places, set.architecture, &section.wanted, set.keep)?;
-    let moved = compare(&section.packages, &offered);
-    let gone = |entry: &&Entry| moved.iter().any(|moved| moved.name == entry.name);
-    if !missing.iter().all(gone) {
-        let packages = missing.into_iter().filter(|entry| !gone(entry)).map(Entry::file_name).collect();
-        return Err(PackagesError::Download { set: set.name.into(), packages, source: error });
-    }
-    if policy == Policy::Locked {
-        let lost = |moved: &Moved| missing.iter().any(|entry| entry.name == moved.name);
-        let moved = moved.into_iter().filter(lost).collect();
-        return Err(PackagesError::Moved { set: set.name.into(), moved });
-    }
+    let moved = judge(set.name, &section.packages, &missing, &offered, error, policy)?;
     eprintln!(
         "WARNING: [{}] is not what packages.lock says; what is built of it is not the locked one:",
         set.name
@@ -193,6 +187,32 @@ pub fn fetch(places: &Places, set: &Set, policy: Policy) -> Result<Vec<Package>,
     }
     let packages = missing.into_iter().map(Entry::file_name).collect();
     Err(PackagesError::Download { set: set.name.into(), packages, source })
+}
+
+/// Whether there is a way on where some of the locked packages could not be had: with what has moved, if that is
+/// the reason and is accepted.
+fn judge(
+    set: &str,
+    locked: &[Entry],
+    missing: &[&Entry],
+    offered: &[Entry],
+    error: Option<ProcessError>,
+    policy: Policy,
+) -> Result<Vec<Moved>, PackagesError> {
+    let moved = compare(locked, offered);
+    let gone = |entry: &Entry| moved.iter().any(|moved| moved.name == entry.name);
+    if !missing.iter().all(|entry| gone(entry)) {
+        let packages = missing.iter().filter(|entry| !gone(entry)).map(|entry| entry.file_name()).collect();
+        return Err(PackagesError::Download { set: set.into(), packages, source: error });
+    }
+    match policy {
+        Policy::AcceptMoved => Ok(moved),
+        // What has moved and is in the cache yet is no obstacle.
+        Policy::Locked => {
+            let lost = |moved: &Moved| missing.iter().any(|entry| entry.name == moved.name);
+            Err(PackagesError::Moved { set: set.into(), moved: moved.into_iter().filter(lost).collect() })
+        }
+    }
 }
 
 /// Downloads what is not there yet, and gives what could not be had.
@@ -382,3 +402,6 @@ pub fn sha256(path: &Path) -> io::Result<String> {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;
