@@ -131,6 +131,8 @@ impl Kit {
         process::output(query.arg("--version")).map_err(BuildError::NoTools)?;
         let toolchain = toolchain::provide(places, options.toolchain, options.policy)?;
         let sysroot = sysroot::provide(places, options.policy)?;
+        let link = sysroot_link(places);
+        point(&link, &sysroot.folder).map_err(|source| BuildError::Files { path: link, source })?;
         Ok(Self { toolchain, sysroot })
     }
 
@@ -144,7 +146,7 @@ impl Kit {
         let mut command = self.toolchain.cargo();
         command.args([verb, "--locked", "--target", TARGET]).current_dir(&places.root);
         command.env("CARGO_TARGET_DIR", target_folder(places, cpu));
-        command.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(places, &self.sysroot, cpu).join("\u{1f}"));
+        command.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(places, cpu).join("\u{1f}"));
         command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", format!("{TOOLS}gcc"));
         let runner = format!("qemu-aarch64-static -L {sysroot}");
         command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner);
@@ -173,12 +175,29 @@ fn target_folder(places: &Places, cpu: &str) -> PathBuf {
     places.target.join("cross").join(cpu)
 }
 
+/// By which the linker finds the sysroot. The sysroot's own path is another for every lock, and cargo compiles
+/// everything anew when a flag changes; C code is given the path itself, so that what depends on it is built again.
+fn sysroot_link(places: &Places) -> PathBuf {
+    places.target.join("cross/sysroot")
+}
+
+/// Makes a link, or has it lead elsewhere.
+fn point(link: &Path, to: &Path) -> io::Result<()> {
+    if fs::read_link(link).is_ok_and(|now| now == to) {
+        return Ok(());
+    }
+    fs::create_dir_all(link.parent().unwrap_or(link))?;
+    let fresh = link.with_extension(std::process::id().to_string());
+    std::os::unix::fs::symlink(to, &fresh)?;
+    fs::rename(fresh, link)
+}
+
 /// What the Rust compiler is told: the same, byte by byte, comes out wherever the repository lies.
-fn rust_flags(places: &Places, sysroot: &Sysroot, cpu: &str) -> Vec<String> {
+fn rust_flags(places: &Places, cpu: &str) -> Vec<String> {
     let mut flags = vec![format!("-Ctarget-cpu={cpu}")];
-    let libraries = sysroot.libraries();
-    flags.push(format!("-Clink-arg=--sysroot={}", sysroot.folder.display()));
-    flags.push(format!("-Clink-arg=-Wl,-rpath-link={}", libraries.display()));
+    let sysroot = sysroot_link(places);
+    flags.push(format!("-Clink-arg=--sysroot={}", sysroot.display()));
+    flags.push(format!("-Clink-arg=-Wl,-rpath-link={}", sysroot.join(sysroot::LIBRARIES).display()));
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")));
     // The last that fits is the one that counts, and the target directory may lie in the repository.
@@ -279,7 +298,7 @@ mod tests {
             version: "rustc 1.96.0".into(),
             origin: toolchain::Origin::DebianAsked,
         };
-        (places, Kit { toolchain, sysroot: Sysroot { folder: "/sysroot".into(), packages: Vec::new() } })
+        (places, Kit { toolchain, sysroot: Sysroot { folder: "/sysroot-1".into(), packages: Vec::new() } })
     }
 
     #[test]
@@ -295,15 +314,29 @@ mod tests {
         assert_eq!(text("CARGO_TARGET_DIR"), "/repo/target/cross/cortex-a72");
         assert_eq!(text("CC_aarch64_unknown_linux_gnu"), "aarch64-linux-gnu-gcc");
         assert!(
-            text("CFLAGS_aarch64_unknown_linux_gnu").starts_with("--sysroot=/sysroot -mtune=cortex-a72 ")
+            text("CFLAGS_aarch64_unknown_linux_gnu").starts_with("--sysroot=/sysroot-1 -mtune=cortex-a72 ")
         );
-        assert_eq!(text("PKG_CONFIG_SYSROOT_DIR_aarch64_unknown_linux_gnu"), "/sysroot");
+        assert_eq!(text("PKG_CONFIG_SYSROOT_DIR_aarch64_unknown_linux_gnu"), "/sysroot-1");
         let flags = text("CARGO_ENCODED_RUSTFLAGS");
         let flags: Vec<&str> = flags.split('\u{1f}').collect();
         assert!(flags.contains(&"-Ctarget-cpu=cortex-a72"), "{flags:?}");
         assert_eq!(flags.last(), Some(&"--remap-path-prefix=/repo/target/cross/cortex-a72=/target"));
+        // Another sysroot alone does not change them: cargo would compile everything anew.
+        assert!(!flags.iter().any(|flag| flag.contains("/sysroot-1")), "{flags:?}");
+        assert!(flags.contains(&"-Clink-arg=--sysroot=/repo/target/cross/sysroot"), "{flags:?}");
         // What the user has set for this machine is not for the cards.
         assert!(command.get_envs().any(|(key, value)| key == "RUSTUP_TOOLCHAIN" && value.is_none()));
+    }
+
+    #[test]
+    fn a_link_that_leads_elsewhere_is_replaced() {
+        let folder = tempfile::tempdir().expect("a folder of our own");
+        let link = folder.path().join("cross/sysroot");
+        for to in ["/one", "/two", "/two"] {
+            point(&link, Path::new(to)).expect("it can be made");
+            assert_eq!(fs::read_link(&link).expect("it is a link"), Path::new(to));
+        }
+        assert_eq!(fs::read_dir(folder.path().join("cross")).expect("it is there").count(), 1);
     }
 
     #[test]

@@ -290,9 +290,11 @@ fn compare(locked: &[Entry], offered: &[Entry]) -> Vec<Moved> {
     locked.iter().filter_map(moved).collect()
 }
 
-/// Whether the lock has a set as it is asked for.
-pub fn locked(places: &Places, set: &Set) -> Result<bool, PackagesError> {
-    Ok(Lock::read(&places.packages_lock())?.section(set).is_ok())
+/// The packages of a set as the lock names them, whether or not their files are there: to find out whether what
+/// is made of them is there already.
+pub fn named(places: &Places, set: &Set) -> Result<Vec<Package>, PackagesError> {
+    let lock = Lock::read(&places.packages_lock())?;
+    Ok(packages(&lock.section(set)?.packages, &store(places)))
 }
 
 /// What an update of the lock changed.
@@ -358,7 +360,7 @@ fn unpack_one(package: &Package, into: &Path) -> Result<(), ProcessError> {
         move |source| ProcessError::Start { program, source }
     };
     let mut archive = Command::new("dpkg-deb");
-    archive.arg("--fsys-tarfile").arg(&package.file).stdout(Stdio::piped());
+    archive.arg("--fsys-tarfile").arg(&package.file).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = archive.spawn().map_err(start("dpkg-deb"))?;
     let mut tar = Command::new("tar");
     tar.args(["--extract", "--keep-directory-symlink", "--directory"]).arg(into);
@@ -366,13 +368,15 @@ fn unpack_one(package: &Package, into: &Path) -> Result<(), ProcessError> {
         tar.stdin(pipe);
     }
     let unpacked = tar.output().map_err(start("tar"))?;
-    let status = child.wait().map_err(start("dpkg-deb"))?;
-    for (command, status, errors) in
-        [(&tar, unpacked.status, unpacked.stderr), (&archive, status, Vec::new())]
-    {
-        if !status.success() {
-            let errors = String::from_utf8_lossy(&errors).trim().to_owned();
-            return Err(ProcessError::Failed { command: process::describe(command), status, errors });
+    let (archive, unpacking) = (process::describe(&archive), process::describe(&tar));
+    // It holds the pipe's other end: who writes into it hears of no end otherwise.
+    drop(tar);
+    let read = child.wait_with_output().map_err(start("dpkg-deb"))?;
+    // What tar has to say is often that it was given nothing.
+    for (command, output) in [(archive, read), (unpacking, unpacked)] {
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(ProcessError::Failed { command, status: output.status, errors });
         }
     }
     Ok(())

@@ -16,9 +16,14 @@ pub const SYSROOT: Set<'static> = Set {
     keep: of_sysroot,
 };
 
-/// Libraries and headers, but not the programs that such packages ask for.
+/// Where libraries are in it.
+pub(crate) const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
+
+/// Libraries and headers, but not the programs that such packages ask for. Some libraries are named otherwise: those
+/// that mlx5 needs, without which no DPDK program starts beside it.
 fn of_sysroot(name: &str) -> bool {
-    ["lib", "zlib", "linux-libc-dev"].iter().any(|start| name.starts_with(start)) && !name.contains("-perl")
+    ["lib", "zlib", "linux-libc-dev", "ibverbs-providers"].iter().any(|start| name.starts_with(start))
+        && !name.contains("-perl")
 }
 
 /// A tree of headers and libraries.
@@ -47,7 +52,7 @@ pub enum SysrootError {
 impl Sysroot {
     /// Where its libraries are.
     pub fn libraries(&self) -> PathBuf {
-        self.folder.join("usr/lib/aarch64-linux-gnu")
+        self.folder.join(LIBRARIES)
     }
 
     /// Debian's version of its DPDK, such as `22.11.11-0+deb12u1`.
@@ -59,8 +64,16 @@ impl Sysroot {
 
 /// Unpacks it, if it is not there.
 pub fn provide(places: &Places, policy: Policy) -> Result<Sysroot, SysrootError> {
+    let folder_of = |packages: &[Package]| {
+        places.cache.join("cross").join(format!("sysroot-{}", packages::digest(packages)))
+    };
+    let packages = packages::named(places, &SYSROOT)?;
+    let folder = folder_of(&packages);
+    if folder.is_dir() {
+        return Ok(Sysroot { folder, packages });
+    }
     let packages = packages::fetch(places, &SYSROOT, policy)?;
-    let folder = places.cache.join("cross").join(format!("sysroot-{}", packages::digest(&packages)));
+    let folder = folder_of(&packages);
     let _alone = places.cache_alone()?;
     if !folder.is_dir() {
         println!("cross: unpacking headers and libraries into {}", folder.display());
@@ -115,7 +128,9 @@ mod tests {
 
     #[test]
     fn programs_are_no_part_of_it() {
-        for name in ["libdpdk-dev", "librte-eal23", "libc6", "zlib1g-dev", "linux-libc-dev"] {
+        for name in
+            ["libdpdk-dev", "librte-eal23", "libc6", "zlib1g-dev", "linux-libc-dev", "ibverbs-providers"]
+        {
             assert!(of_sysroot(name), "{name}");
         }
         for name in ["perl", "rdma-core", "udev", "gcc-12-base", "libtext-glob-perl", "init-system-helpers"] {
