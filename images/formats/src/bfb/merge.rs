@@ -1,10 +1,9 @@
 //! Putting an overlay of ours over a site's own boot stream.
 
-use std::cell::RefCell;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, Write};
 
 use super::write::emit;
-use super::{Board, Header, Image, ImageId, ReadError, Reader, Version, WriteError};
+use super::{Board, Image, ImageId, ReadError, Stream, Version, WriteError};
 
 /// Why there is no merged stream.
 #[derive(Debug, thiserror::Error)]
@@ -12,9 +11,6 @@ pub enum MergeError {
     /// The site's stream is not sound.
     #[error("the stream below the overlay")]
     Theirs(#[from] ReadError),
-    /// It cannot be read again from its beginning.
-    #[error("the stream below the overlay cannot be read twice")]
-    Rewind(#[source] io::Error),
     /// It brings no boot loader.
     #[error(
         "the stream below the overlay has no boot loader stages for {0}: what is wanted is its default.bfb"
@@ -56,32 +52,16 @@ pub fn merge(
     if let Some(image) = ours.iter().find(|image| image.id.is_makers()) {
         return Err(MergeError::NotOurs(image.id));
     }
-    let theirs = RefCell::new(theirs);
-    theirs.borrow_mut().rewind().map_err(MergeError::Rewind)?;
-    let (places, trailer) = places(&theirs)?;
-    let stages = places.iter().filter(|(header, _)| header.id.is_makers());
-    if board.takes(stages.map(|(header, _)| header.version)).is_none() {
+    let theirs = Stream::read(theirs)?;
+    let stages = theirs.headers().filter(|header| header.id.is_makers());
+    if board.takes(stages.map(|header| header.version)).is_none() {
         return Err(MergeError::NoStages(board));
     }
-    let mut images: Vec<Image<'_>> =
-        places.iter().map(|(header, begin)| Section::image(&theirs, header, *begin)).collect();
+    let mut images = theirs.images();
     for image in ours {
         put(&mut images, image, board)?;
     }
-    Ok(emit(&mut images, bf_cfg.unwrap_or(&trailer), out)?)
-}
-
-/// The images of a sound stream with the places of their first bytes, and the text behind them.
-type Places = (Vec<(Header, u64)>, Vec<u8>);
-
-fn places(theirs: &RefCell<impl Read>) -> Result<Places, MergeError> {
-    let mut theirs = theirs.borrow_mut();
-    let mut reader = Reader::new(&mut *theirs);
-    let mut places = Vec::new();
-    while let Some(header) = reader.next_image()? {
-        places.push((header, reader.position()));
-    }
-    Ok((places, reader.trailer()?))
+    Ok(emit(&mut images, bf_cfg.unwrap_or(theirs.bf_cfg()), out)?)
 }
 
 fn put<'a>(images: &mut Vec<Image<'a>>, ours: Image<'a>, board: Board) -> Result<(), MergeError> {
@@ -110,48 +90,4 @@ fn put<'a>(images: &mut Vec<Image<'a>>, ours: Image<'a>, board: Board) -> Result
     }
     images.insert(place, ours);
     Ok(())
-}
-
-/// A part of a stream that several read.
-struct Section<'a, R> {
-    whole: &'a RefCell<R>,
-    begin: u64,
-    length: u64,
-    at: u64,
-}
-
-impl<'a, R: Read + Seek> Section<'a, R> {
-    fn image(whole: &'a RefCell<R>, header: &Header, begin: u64) -> Image<'a> {
-        let section = Section { whole, begin, length: header.length.into(), at: 0 };
-        Image { id: header.id, version: header.version, source: Box::new(section) }
-    }
-}
-
-impl<R: Read + Seek> Read for Section<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.length - self.at).unwrap_or(usize::MAX);
-        let wanted = buffer.len().min(left);
-        let mut whole = self.whole.borrow_mut();
-        whole.seek(SeekFrom::Start(self.begin + self.at))?;
-        let read = whole.read(&mut buffer[..wanted])?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl<R> Seek for Section<'_, R> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-            SeekFrom::End(by) => self.length.checked_add_signed(by),
-        };
-        match at {
-            Some(at) if at <= self.length => {
-                self.at = at;
-                Ok(at)
-            }
-            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "outside of the image")),
-        }
-    }
 }

@@ -14,6 +14,7 @@ mod manifest;
 pub mod merge;
 mod read;
 mod select;
+mod stream;
 mod write;
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub use header::{Header, HeaderError};
 pub use manifest::{Listed, Manifest, ManifestError};
 pub use read::{MAX_TRAILER, ReadError, Reader};
 pub use select::{Checked, Contents, Found, Trust, TrustError, survey};
+pub use stream::Stream;
 pub use write::{Image, Overlay, Source, WriteError, write};
 
 /// What an image is for.

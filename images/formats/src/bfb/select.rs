@@ -128,12 +128,17 @@ pub struct Checked {
 }
 
 impl Contents {
+    /// The bytes of its info images.
+    pub fn infos(&self) -> impl Iterator<Item = &[u8]> {
+        self.infos.values().map(Vec::as_slice)
+    }
+
     /// Whether a card may be given this.
     ///
     /// # Errors
     /// Names the image that stands against it.
     pub fn check(&self, card: Board, trust: Trust<'_>) -> Result<Checked, TrustError> {
-        let manifest = match (self.manifest(trust), trust) {
+        let manifest = match (self.manifest(card, trust), trust) {
             (Ok(manifest), _) => Some(manifest),
             (Err(TrustError::NoManifest | TrustError::Seal(SealError::NotOurs)), Trust::Anyone) => None,
             (Err(error), _) => return Err(error),
@@ -159,27 +164,26 @@ impl Contents {
         Ok(Checked { manifest, signed_by })
     }
 
-    /// The manifest, which may stand beside other text of the maker's own. The highest version comes first.
-    fn manifest(&self, trust: Trust<'_>) -> Result<Manifest, TrustError> {
+    /// The manifest for a card, which may stand beside other text of the maker's own; another board's if there
+    /// is none for this one.
+    fn manifest(&self, card: Board, trust: Trust<'_>) -> Result<Manifest, TrustError> {
         let key = match trust {
             Trust::Key(key) => Some(key),
             Trust::Anyone => None,
         };
-        let mut told = TrustError::NoManifest;
-        for info in self.infos.values().rev() {
-            match unseal(info, key) {
-                Ok(manifest) => return Ok(manifest),
-                Err(SealError::NotOurs) if !matches!(told, TrustError::NoManifest) => {}
-                Err(error)
-                    if matches!(told, TrustError::NoManifest | TrustError::Seal(SealError::NotOurs)) =>
-                {
-                    told = error.into();
+        let mut best = Err(TrustError::NoManifest);
+        for info in self.infos.values() {
+            match (unseal(info, key), &best) {
+                (Ok(manifest), _) if manifest.board() == card => return Ok(manifest),
+                (Ok(manifest), Err(_)) => best = Ok(manifest),
+                // Of several faults, the one of what is ours.
+                (Err(fault), Err(TrustError::NoManifest | TrustError::Seal(SealError::NotOurs))) => {
+                    best = Err(fault.into());
                 }
-                // The first that is of ours is the one to tell of.
-                Err(_) => {}
+                (Ok(_) | Err(_), _) => {}
             }
         }
-        Err(told)
+        best
     }
 
     /// The version of an image that a card would use.

@@ -173,6 +173,16 @@ fn a_makers_own_stream_is_for_those_who_ask_for_it() {
 fn a_makers_own_info_may_stand_beside_ours() {
     let theirs = stream(vec![image(1, 0, b"stage"), image(50, 0, b"not even JSON")], b"");
     check(&merged(&theirs, overlay(Some(&private()))), BOARD, Trust::Key(&public())).expect("a good stream");
+    // One of ours for another board, too: a stream may be for several.
+    let other = Overlay::new(Board::Bluefield2, "0.1.0").image(ImageId::IMAGE, Cursor::new(b"other"));
+    let mut both = vec![image(1, 0, b"stage"), image(50, 15, br#"{"payloadType": ""}"#)];
+    both.extend(other.seal(Some(&private())).expect("an overlay"));
+    let both = merged(&stream(both, b""), overlay(Some(&private())));
+    for (card, kernel) in [(BOARD, "kernel"), (Board::Bluefield2, "other")] {
+        let manifest = check(&both, card, Trust::Key(&public())).expect("a good stream").manifest;
+        let listed = manifest.expect("a manifest").images()[&(ImageId::IMAGE, card.version())];
+        assert_eq!(listed.length, kernel.len() as u64);
+    }
 }
 
 #[test]
