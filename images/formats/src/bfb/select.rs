@@ -171,19 +171,22 @@ impl Contents {
             Trust::Key(key) => Some(key),
             Trust::Anyone => None,
         };
-        let mut best = Err(TrustError::NoManifest);
+        // Ours stand at their board's own version, so that an older one which lies below is not taken for them.
+        let of_card = self.infos.get(&card.version()).map(|info| unseal(info, key));
+        let mut fault = match of_card {
+            Some(Ok(manifest)) => return Ok(manifest),
+            Some(Err(fault @ SealError::NotOurs)) => fault.into(),
+            Some(Err(fault)) => return Err(fault.into()),
+            None => TrustError::NoManifest,
+        };
         for info in self.infos.values() {
-            match (unseal(info, key), &best) {
-                (Ok(manifest), _) if manifest.board() == card => return Ok(manifest),
-                (Ok(manifest), Err(_)) => best = Ok(manifest),
-                // Of several faults, the one of what is ours.
-                (Err(fault), Err(TrustError::NoManifest | TrustError::Seal(SealError::NotOurs))) => {
-                    best = Err(fault.into());
-                }
-                (Ok(_) | Err(_), _) => {}
+            match unseal(info, key) {
+                Ok(manifest) if manifest.board() != card => return Ok(manifest),
+                Err(other) if matches!(fault, TrustError::NoManifest) => fault = other.into(),
+                Ok(_) | Err(_) => {}
             }
         }
-        best
+        Err(fault)
     }
 
     /// The version of an image that a card would use.

@@ -186,6 +186,19 @@ fn a_makers_own_info_may_stand_beside_ours() {
 }
 
 #[test]
+fn of_two_manifests_for_a_board_the_one_at_its_version_counts() {
+    let older = Overlay::new(BOARD, "0.0.9").image(ImageId::IMAGE, Cursor::new(b"older"));
+    let mut older = older.seal(Some(&private())).expect("an overlay");
+    for image in &mut older {
+        image.version = crate::version(1);
+    }
+    older.push(image(1, 0, b"stage"));
+    let stream = merged(&stream(older, b""), overlay(Some(&private())));
+    let manifest = check(&stream, BOARD, Trust::Key(&public())).expect("a good stream").manifest;
+    assert_eq!(manifest.expect("a manifest").version(), "0.1.0");
+}
+
+#[test]
 fn what_is_no_key_is_refused() {
     assert!(matches!(PrivateKey::from_pem("nothing"), Err(KeyError::Private(_))));
     assert!(matches!(PublicKey::from_pem("nothing"), Err(KeyError::Public(_))));
