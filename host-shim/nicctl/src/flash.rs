@@ -211,8 +211,8 @@ impl<'a> Shown<'a> {
     /// The level that shows the log.
     const LOG: u32 = 2;
 
-    /// With `clear`, lines go when they were read: the card has room for a few only, and drops what comes then.
-    /// A driver that does not know the one setting or the other shows less, and refuses nothing else.
+    /// With `clear`, lines go when they were read: the card has room for a few only. A driver that does not
+    /// know the one setting or the other shows less, and refuses nothing else.
     fn log_of(rshim: &'a dyn Rshim, before: u32, clear: bool) -> Shown<'a> {
         let _ = rshim.set("DISPLAY_LEVEL", Shown::LOG);
         if clear {

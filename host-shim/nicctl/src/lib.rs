@@ -3,8 +3,8 @@
 //! Every command is a call or two of the API; what it knows about a card, it asks. Its own are the
 //! file format ([`files`]), tables for people ([`table`]) and exit codes for scripts ([`failure`]).
 //!
-//! **May know:** nic.v1 as `nic-proto` has it, and images as `nic-image-formats` has them. **May not know:** how a card works inside; validation is
-//! the server's.
+//! **May know:** nic.v1 as `nic-proto` has it, and images as `nic-image-formats` has them. **May not know:**
+//! how a card works inside; validation is the server's.
 
 #![forbid(unsafe_code)]
 

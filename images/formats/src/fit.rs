@@ -1,8 +1,8 @@
 //! FIT, the images of U-Boot: a flattened device tree of payloads, their hashes, and what belongs together.
 //!
-//! What U-Boot verifies is a signature over a configuration, by a key that its own device tree has. This writer
-//! makes room for one ([`Fit::key_name`]); `mkimage -F -k DIR -r IMAGE` of U-Boot fills it in, with the key that
-//! only the owner of the card has.
+//! What U-Boot verifies is a signature over a configuration, by a key that its own device tree has. This
+//! writer makes room for one ([`Fit::key_name`]); `mkimage -F -k DIR -r IMAGE` of U-Boot fills it in, with
+//! the key that only the owner of the card has.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,5 @@
-//! The formats in which the makers of cards take images: BFB ([`bfb`], BlueField) and FIT ([`fit`], Stingray).
+//! The formats in which the makers of cards take images: BFB ([`bfb`], BlueField) and FIT ([`fit`],
+//! Stingray).
 //!
 //! Writers and readers over `Read`, `Seek` and `Write`. A BFB of any size is written and read in bounded
 //! memory; what is read is believed only as far as its checksums and signatures go.

@@ -75,8 +75,8 @@ pub enum BuildError {
     },
     /// The configuration is not what was asked for.
     #[error(
-        "{} wishes of the fragment did not come true: each depends on something that is off, or is no symbol of \
-         this kernel:{}", .0.len(), listed(.0)
+        "{} wishes of the fragment did not come true: each depends on something that is off, or is no \
+         symbol of this kernel:{}", .0.len(), listed(.0)
     )]
     Unmet(Vec<Unmet>),
 }

@@ -1,14 +1,14 @@
 //! The kernel of our images: Debian's source with a configuration of ours, [`FRAGMENT`], built once.
 //!
-//! Debian's own kernel for arm64 lacks what the cards need: BlueField's platform, the functions of mlx5 that are
-//! made on demand, Stingray's platform. [`provide`] configures and builds, and keeps what it made by a hash of
-//! all that went into it, so that nobody waits for it twice. Nothing of it needs root.
+//! Debian's own kernel for arm64 lacks what the cards need: BlueField's platform, the functions of mlx5 that
+//! are made on demand, Stingray's platform. [`provide`] configures and builds, and keeps what it made by a
+//! hash of all that went into it, so that nobody waits for it twice. Nothing of it needs root.
 //!
 //! Kconfig drops a wish silently when something it depends on is missing. [`unmet`] finds those, and a kernel
 //! is built only if there is none.
 //!
-//! **May know:** kernel configurations, `make`, and the cross compiler. **May not know:** boards, images, where
-//! the source comes from.
+//! **May know:** kernel configurations, `make`, and the cross compiler. **May not know:** boards, images,
+//! where the source comes from.
 
 #![forbid(unsafe_code)]
 

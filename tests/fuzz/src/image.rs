@@ -1,4 +1,5 @@
-//! Images for cards: any bytes are a sound stream or refused, and what is put over a sound one is what a card takes.
+//! Images for cards: any bytes are a sound stream or refused, and what is put over a sound one is what a card
+//! takes.
 
 use std::io::Cursor;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nic_image_formats::bfb::{KeyError, ReadError, TrustError};
+use nic_image_formats::bfb::{KeyError, MAX_TRAILER, ReadError, TrustError};
 
 use super::card::Activity;
 use super::push::PushError;
@@ -52,13 +52,16 @@ pub(crate) enum FlashError {
         limit: u64,
     },
     /// Its bf.cfg is none.
-    #[error("{}: bf.cfg is text of at most {max} bytes without zero bytes", path.display(), max = nic_image_formats::bfb::MAX_TRAILER)]
+    #[error("{}: bf.cfg is text of at most {MAX_TRAILER} bytes without zero bytes", path.display())]
     BfCfg {
         /// The file.
         path: PathBuf,
     },
     /// There is no rshim.
-    #[error("{}: the card's rshim does not answer; is its driver running, and does this host have the card?", path.display())]
+    #[error(
+        "{}: the card's rshim does not answer; is its driver running, and does this host have the card?",
+        path.display()
+    )]
     NoRshim {
         /// Its directory.
         path: PathBuf,
@@ -88,7 +91,8 @@ pub(crate) enum FlashError {
     Plain,
     /// It forwards.
     #[error(
-        "the card is in service: {ports} of its devices have Ports; a reset stops their traffic. --force resets it all the same"
+        "the card is in service: {ports} of its devices have Ports; a reset stops their traffic. \
+         --force resets it all the same"
     )]
     InService {
         /// How many of its devices.
@@ -96,11 +100,16 @@ pub(crate) enum FlashError {
     },
     /// Half of it is there.
     #[error(
-        "nic-agent answers, and has no nic-datapath, which forwards without it if it runs. --force resets the card all the same"
+        "nic-agent answers, and has no nic-datapath, which forwards without it if it runs. --force resets \
+         the card all the same"
     )]
     DatapathAway,
     /// Nobody knows.
-    #[error("{}; nobody knows whether it forwards. {}--force resets it all the same", activity.told(), hint(server))]
+    #[error(
+        "{}; nobody knows whether it forwards. {}--force resets it all the same",
+        activity.told(),
+        hint(server)
+    )]
     Unknown {
         /// Who was asked.
         server: Option<String>,
@@ -111,7 +120,11 @@ pub(crate) enum FlashError {
     #[error(transparent)]
     Push(#[from] PushError),
     /// It does not answer.
-    #[error("the card says that it is ready, but {server} does not answer{} within {} s: {last}", version(wanted), waited.as_secs_f32())]
+    #[error(
+        "the card says that it is ready, but {server} does not answer{} within {} s: {last}",
+        version(wanted),
+        waited.as_secs_f32()
+    )]
     NoAnswer {
         /// Who was asked.
         server: String,

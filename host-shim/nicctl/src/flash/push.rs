@@ -99,7 +99,11 @@ pub(crate) enum PushError {
     #[error("the image changed while it was pushed; its end was kept back, so that the card cannot start it")]
     Changed,
     /// Nothing goes on.
-    #[error("nothing goes on for {} s: the card took {pushed} of {total} bytes{}", waited.as_secs_f32(), said(.error))]
+    #[error(
+        "nothing goes on for {} s: the card took {pushed} of {total} bytes{}",
+        waited.as_secs_f32(),
+        said(.error)
+    )]
     Stalled {
         /// What it took.
         pushed: u64,

@@ -146,9 +146,10 @@ impl Drop for Boot {
     }
 }
 
-/// As long as a test that waits for something to happen may take, and as short as one may that waits for nothing.
+/// How long a test waits for what has to happen.
 const LONG: Duration = Duration::from_secs(60);
-const SHORT: Duration = Duration::from_millis(50);
+/// How long one waits for what must not: long enough for a busy machine to do what comes before.
+const SHORT: Duration = Duration::from_secs(2);
 
 fn patience(stall: Duration, boot: Duration) -> Patience {
     Patience { poll: Duration::from_millis(1), stall, boot, after_error: SHORT }

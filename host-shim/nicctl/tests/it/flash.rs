@@ -1,4 +1,5 @@
-//! `flash`, with an rshim of files: `boot` is a pipe with a card behind it, `misc` a file that the card writes.
+//! `flash`, with an rshim of files: `boot` is a pipe with a card behind it, `misc` a file
+//! that the card writes.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -165,12 +166,12 @@ fn a_card_that_comes_back_as_another_is_a_failure() {
     let boot =
         card.takes(bytes.len(), &["INFO[BL2]: start", "INFO[UEFI]: start", "INFO[MISC]: DPU is ready"]);
     let server = mock.server();
-    let more = ["--key", PUBLIC, "--check", &server, "--boot-timeout", "1"];
+    let more = ["--key", PUBLIC, "--check", &server, "--boot-timeout", "5"];
     let (code, told) = failed(&mock, &card.flash(&path, &more));
     boot.join().expect("a card");
     assert_eq!(code, 11, "{told}");
     assert!(
-        told.contains("does not answer with version 0.1.0 within 1 s: it answers with version 0.0.9"),
+        told.contains("does not answer with version 0.1.0 within 5 s: it answers with version 0.0.9"),
         "{told}"
     );
     assert!(told.contains("docs/flashing.md#recovery"), "{told}");

@@ -127,8 +127,8 @@ pub fn seal(manifest: &Manifest, key: Option<&PrivateKey>) -> Result<Vec<u8>, Se
     serde_json::to_vec(&envelope).map_err(|error| SealError::Manifest(ManifestError::Form(error)))
 }
 
-/// The manifest in the bytes of the image [`INFO`](super::ImageId::INFO), if this key signed it; whoever signed
-/// it if there is no key.
+/// The manifest in the bytes of the image [`INFO`](super::ImageId::INFO), if this key signed it; whoever
+/// signed it if there is no key.
 ///
 /// # Errors
 /// If it is no manifest, or the signature is missing, another's or wrong.

@@ -36,12 +36,13 @@ pub enum MergeError {
     Write(#[from] WriteError),
 }
 
-/// Writes the site's stream with our images in it. Ours replace theirs of the same id and version; the order of
-/// theirs stays, and ours go where the format has them. `bf_cfg` goes behind them in place of the site's own,
-/// if there is one. Says how many bytes it wrote.
+/// Writes the site's stream with our images in it. Ours replace theirs of the same id and version; the order
+/// of theirs stays, and ours go where the format has them. `bf_cfg` goes behind them in place of the site's
+/// own, if there is one. Says how many bytes it wrote.
 ///
 /// # Errors
-/// If their stream is not sound, or a card of that generation would not start what is ours from the merged one.
+/// If their stream is not sound, or a card of that generation would not start what is ours from the merged
+/// one.
 pub fn merge(
     board: Board,
     theirs: impl Read + Seek,

@@ -1,12 +1,12 @@
 //! BFB, the boot stream of BlueField: images in a row, each behind a header of 24 bytes.
 //!
 //! A card takes the images in the order in which they stand. An image may stand there in several versions;
-//! the card uses the highest that is not above its own generation ([`Board::takes`]). After the last image text
-//! may follow, `bf.cfg`, which no header and no checksum covers.
+//! the card uses the highest that is not above its own generation ([`Board::takes`]). After the last image
+//! text may follow, `bf.cfg`, which no header and no checksum covers.
 //!
-//! A BFB of ours is an *overlay*: kernel, initramfs and how to start them, without the boot loader stages that
-//! only the card's maker can sign. [`merge`](merge::merge) puts it over a site's own `default.bfb`, which has
-//! them. What is ours in a stream its [`Manifest`] says, which is the image [`ImageId::INFO`].
+//! A BFB of ours is an *overlay*: kernel, initramfs and how to start them, without the boot loader stages
+//! that only the card's maker can sign. [`merge`](merge::merge) puts it over a site's own `default.bfb`,
+//! which has them. What is ours in a stream its [`Manifest`] says, which is the image [`ImageId::INFO`].
 
 mod envelope;
 mod header;

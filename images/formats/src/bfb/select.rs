@@ -164,14 +164,15 @@ impl Contents {
         Ok(Checked { manifest, signed_by })
     }
 
-    /// The manifest for a card, which may stand beside other text of the maker's own; another board's if there
-    /// is none for this one.
+    /// The manifest for a card, which may stand beside other text of the maker's own; another board's if
+    /// there is none for this one.
     fn manifest(&self, card: Board, trust: Trust<'_>) -> Result<Manifest, TrustError> {
         let key = match trust {
             Trust::Key(key) => Some(key),
             Trust::Anyone => None,
         };
-        // Ours stand at their board's own version, so that an older one which lies below is not taken for them.
+        // Ours stand at their board's own version, so that an older one which lies below is not taken for
+        // them.
         let of_card = self.infos.get(&card.version()).map(|info| unseal(info, key));
         let mut fault = match of_card {
             Some(Ok(manifest)) => return Ok(manifest),

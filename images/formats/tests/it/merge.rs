@@ -99,7 +99,11 @@ proptest! {
     /// Whatever else a site has: nothing of it is lost but what ours replace, and its order stays.
     #[test]
     fn nothing_of_the_sites_is_lost(
-        more in prop::collection::btree_map((0..=63_u8, 0..=2_u8), prop::collection::vec(any::<u8>(), 0..40), 0..20),
+        more in prop::collection::btree_map(
+            (0..=63_u8, 0..=2_u8),
+            prop::collection::vec(any::<u8>(), 0..40),
+            0..20,
+        ),
     ) {
         let mut images: Vec<Image<'_>> =
             more.iter().map(|(&(number, of), bytes)| image(number, of, bytes)).collect();

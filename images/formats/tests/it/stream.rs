@@ -49,7 +49,11 @@ proptest! {
     }
 
     #[test]
-    fn no_byte_of_an_image_changes_without_notice(payloads in payloads(), at: prop::sample::Index, bit in 0..8_u32) {
+    fn no_byte_of_an_image_changes_without_notice(
+        payloads in payloads(),
+        at: prop::sample::Index,
+        bit in 0..8_u32,
+    ) {
         let sound = stream(images(&payloads), b"");
         let mut bytes = sound.clone();
         bytes[at.index(sound.len())] ^= 1 << bit;
