@@ -50,7 +50,8 @@ Exit codes:
   7  not permitted
   8  not confirmed
   9  accepted, but not applied within --wait
-  10 not as it should be: the card is not healthy (status), or flows and rules differ (flows --audit)";
+  10 not as it should be: the card is not healthy (status), or flows and rules differ (flows --audit)
+  11 flash: the card was reset, and does not run the new image";
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -110,6 +111,14 @@ pub enum Command {
     Top(Top),
     /// Show the state of the agent and its datapath.
     Status,
+    /// Give a BlueField a new image through rshim, from its host or its BMC; its reset stops its traffic.
+    Flash(Flash),
+    /// Look into images for BlueField cards, or put ours over a site's own boot stream.
+    Bfb {
+        /// What to do.
+        #[command(subcommand)]
+        command: BfbCommand,
+    },
     /// Print a script that completes nicctl's command lines in a shell.
     Completion {
         /// The shell.
@@ -140,6 +149,70 @@ pub struct Top {
     /// End after so many tables.
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
+}
+
+/// Give a BlueField a new image through rshim.
+#[derive(Debug, Args)]
+pub struct Flash {
+    /// The directory of the card's rshim, such as /dev/rshim0.
+    #[arg(long, value_name = "DIR")]
+    pub rshim: PathBuf,
+    /// A BFB: an overlay merged with the site's own default.bfb.
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// What the card is to be told when it starts first, instead of what the image has.
+    #[arg(long, value_name = "FILE")]
+    pub bf_cfg: Option<PathBuf>,
+    /// The public key (PEM, Ed25519) that must have signed the image.
+    #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
+    pub key: Option<PathBuf>,
+    /// Flash whatever it is: an image that nobody signed, or the maker's own.
+    #[arg(long, conflicts_with = "key")]
+    pub unsigned: bool,
+    /// Ask the card at this address whether it is in service, and afterwards whether the new image answers.
+    #[arg(long, value_name = "ADDRESS")]
+    pub check: Option<String>,
+    /// Reset the card even if it forwards, or if nobody knows.
+    #[arg(long)]
+    pub force: bool,
+    /// Give up when the card takes nothing and says nothing for so many seconds.
+    #[arg(long, default_value = "180", value_parser = seconds, value_name = "SECONDS")]
+    pub stall: Duration,
+    /// How many seconds the card may take from the last byte until it is ready, and then until it answers.
+    #[arg(long, default_value = "1200", value_parser = seconds, value_name = "SECONDS")]
+    pub boot_timeout: Duration,
+    /// The most MiB that an image may have.
+    #[arg(long, default_value = "1024", value_name = "MIB")]
+    pub max_mib: u32,
+}
+
+/// What to do with images for BlueField cards.
+#[derive(Debug, Subcommand)]
+pub enum BfbCommand {
+    /// Show what is in one; it is read whole, and has to be sound.
+    Show {
+        /// The BFB.
+        #[arg(value_name = "IMAGE")]
+        image: PathBuf,
+    },
+    /// Put an overlay over a site's own default.bfb: what comes out can be flashed.
+    Merge {
+        /// The overlay.
+        #[arg(value_name = "OVERLAY")]
+        overlay: PathBuf,
+        /// The site's own boot stream, with the boot loader stages of the card's maker.
+        #[arg(long, value_name = "DEFAULT")]
+        over: PathBuf,
+        /// Where the merged image goes.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// What the card is to be told when it starts first.
+        #[arg(long, value_name = "FILE")]
+        bf_cfg: Option<PathBuf>,
+        /// The public key (PEM, Ed25519) that must have signed the overlay.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
 }
 
 /// A resume token.

@@ -7,9 +7,12 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::bfb::BfbError;
 use crate::client::RequestId;
 use crate::files::{Entry, ReadError};
+use crate::flash::FlashError;
 use crate::import::ImportError;
+use crate::table::printable;
 
 /// Why a command was not carried out.
 #[derive(Debug)]
@@ -44,6 +47,10 @@ pub enum Failure {
     Discrepancies(u64),
     /// The card is not as it should be; the result says why.
     Unhealthy,
+    /// The card was not flashed.
+    Flash(Box<FlashFailure>),
+    /// An image was not shown or made.
+    Bfb(Box<BfbFailure>),
     /// The result could not be written.
     Output(io::Error),
     /// The result has no JSON or YAML form.
@@ -59,6 +66,26 @@ pub struct CallFailure {
     lines: Vec<String>,
     /// What the call is called in the card's logs.
     request: String,
+}
+
+/// Why a card was not flashed.
+#[derive(Debug)]
+pub struct FlashFailure(FlashError);
+
+/// Why an image was not shown or made.
+#[derive(Debug)]
+pub struct BfbFailure(BfbError);
+
+impl From<BfbError> for Failure {
+    fn from(error: BfbError) -> Failure {
+        Failure::Bfb(Box::new(BfbFailure(error)))
+    }
+}
+
+impl From<FlashError> for Failure {
+    fn from(error: FlashError) -> Failure {
+        Failure::Flash(Box::new(FlashFailure(error)))
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -127,6 +154,8 @@ impl Failure {
             Failure::Declined => 8,
             Failure::NotApplied { .. } => 9,
             Failure::Unhealthy | Failure::Discrepancies(_) => 10,
+            Failure::Flash(failure) => failure.0.exit_code(),
+            Failure::Bfb(failure) => failure.0.exit_code(),
             Failure::Call(call) => match call.code {
                 Code::InvalidArgument | Code::OutOfRange => 3,
                 Code::Aborted | Code::AlreadyExists | Code::FailedPrecondition | Code::ResourceExhausted => 4,
@@ -180,9 +209,23 @@ impl fmt::Display for Failure {
             ),
             Failure::Discrepancies(rules) => write!(f, "error: {rules} rules differ from their flows"),
             Failure::Unhealthy => f.write_str("the card is not healthy"),
+            Failure::Flash(failure) => failure.fmt(f),
+            Failure::Bfb(failure) => write!(f, "error: {}", printable(&Chain(&failure.0).to_string())),
             Failure::Output(error) => write!(f, "error: cannot write the result: {error}"),
             Failure::Encode(error) => write!(f, "error: cannot write the result: {error}"),
         }
+    }
+}
+
+impl fmt::Display for FlashFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FlashFailure(error) = self;
+        let state = if error.is_untouched() {
+            "the card was not touched"
+        } else {
+            "the card was reset; docs/flashing.md#recovery says what to do"
+        };
+        write!(f, "error: {}\n{state}", printable(&Chain(error).to_string()))
     }
 }
 

@@ -3,17 +3,19 @@
 //! Every command is a call or two of the API; what it knows about a card, it asks. Its own are the
 //! file format ([`files`]), tables for people ([`table`]) and exit codes for scripts ([`failure`]).
 //!
-//! **May know:** nic.v1 as `nic-proto` has it. **May not know:** how a card works inside; validation is
-//! the server's.
+//! **May know:** nic.v1 as `nic-proto` has it, and images as `nic-image-formats` has them. **May not know:**
+//! how a card works inside; validation is the server's.
 
 #![forbid(unsafe_code)]
 
 mod apply;
 pub mod arguments;
+mod bfb;
 mod client;
 mod describe;
 pub mod failure;
 pub mod files;
+mod flash;
 mod flows;
 pub mod import;
 mod learned;
@@ -39,18 +41,24 @@ use failure::Failure;
 /// A [`Failure`], which knows how to be told and with which exit code.
 pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let Arguments { server, timeout, output, request_id, verbose, command } = arguments;
-    // Two commands need no card.
+    // Some commands need no card.
     match command {
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "nicctl", &mut { out });
             return Ok(());
         }
+        Command::Bfb { command } => return bfb::run(command, output, out),
         Command::Import(command) if command.print => return import::print(&command, out),
         _ => {}
     }
     let id = request_id.unwrap_or_else(RequestId::made);
     if verbose {
         writeln!(std::io::stderr(), "request id: {}", id.as_str())?;
+    }
+    if let Command::Flash(command) = command {
+        // The card need not be there yet.
+        let done = flash::run(command, timeout, &id, output, out).await;
+        return done.map_err(|failure| failure.of_request(&id));
     }
     let client = client::Client::connect(&server, timeout, id.clone()).await?;
     carry_out(&client, command, output, out).await.map_err(|failure| failure.of_request(&id))
@@ -77,6 +85,6 @@ async fn carry_out(
         Command::Stats => read::stats(client, output, out).await,
         Command::Top(command) => top::run(client, command, output, out).await,
         Command::Status => status::run(client, output, out).await,
-        Command::Completion { .. } => Ok(()),
+        Command::Completion { .. } | Command::Flash(_) | Command::Bfb { .. } => Ok(()),
     }
 }

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod flow;
+pub mod image;
 pub mod link;
 pub mod resource;
 pub mod slowpath;
@@ -61,6 +62,8 @@ pub const TARGETS: &[Target] = &[
     slow("datapath_service", link::datapath_service, 5_000),
     slow("store_file", store::store_file, 500),
     slow("slow_path", slowpath::slow_path, 2_000),
+    slow("bfb", image::bfb, 5_000),
+    target("bfb_manifest", image::bfb_manifest),
     #[cfg(feature = "dpdk")]
     target("rte_flow", driver::rte_flow),
     #[cfg(feature = "dpdk")]

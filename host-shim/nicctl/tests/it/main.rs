@@ -1,6 +1,7 @@
 //! `nicctl` as a process, against an API in memory.
 
 mod files;
+mod flash;
 mod mock;
 mod overlay;
 
