@@ -240,11 +240,13 @@ impl Toolchain {
         for name in of_xtask {
             command.env_remove(name);
         }
-        // cargo has set it for the program it runs, too.
-        match &self.libraries {
-            Some(folder) => command.env("LD_LIBRARY_PATH", folder),
-            None => command.env_remove("LD_LIBRARY_PATH"),
-        };
+        if let Some(folder) = &self.libraries {
+            // What the user has there, such as libclang, is still found.
+            let before = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+            let others = env::split_paths(&before).filter(|other| !other.as_os_str().is_empty());
+            let folders = std::iter::once(folder.clone()).chain(others);
+            command.env("LD_LIBRARY_PATH", env::join_paths(folders).unwrap_or_else(|_| folder.into()));
+        }
         command.env("RUSTC", &self.rustc);
         command
     }
