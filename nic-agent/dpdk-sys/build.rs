@@ -9,6 +9,7 @@
 //! `ethdev_driver.h`); `DEP_DPDK_DRIVER_MISSING` says in words why not.
 
 use std::env;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
@@ -46,13 +47,34 @@ fn main() {
 /// The compiler flags of libdpdk as pkg-config prints them: with `-include` and
 /// `-march`, which the pkg-config crate keeps to itself.
 fn cflags() -> Vec<String> {
-    let tool = env::var_os("PKG_CONFIG").unwrap_or_else(|| "pkg-config".into());
-    let output = Command::new(tool)
+    let tool = of_target("PKG_CONFIG").unwrap_or_else(|| "pkg-config".into());
+    let mut command = Command::new(tool);
+    // The pkg-config crate hands these to the tool; without them the host's DPDK would answer.
+    for name in ["PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "PKG_CONFIG_SYSROOT_DIR"] {
+        if let Some(value) = of_target(name) {
+            command.env(name, value);
+        }
+    }
+    let output = command
         .args(["--cflags", "libdpdk"])
         .output()
         .unwrap_or_else(|why| refuse("pkg-config does not run", why));
     let text = String::from_utf8_lossy(&output.stdout);
     text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A variable of the environment as it is meant for what is built, in the order of the pkg-config crate:
+/// `NAME_aarch64-unknown-linux-gnu`, the same with underscores, `TARGET_NAME` in a cross build, `NAME`.
+fn of_target(name: &str) -> Option<OsString> {
+    let (target, host) = (env::var("TARGET").ok()?, env::var("HOST").ok()?);
+    let kind = if target == host { "HOST" } else { "TARGET" };
+    let names = [
+        format!("{name}_{target}"),
+        format!("{name}_{}", target.replace('-', "_")),
+        format!("{kind}_{name}"),
+        name.to_owned(),
+    ];
+    names.iter().find_map(env::var_os)
 }
 
 /// Says where the driver headers are: in DPDK's own include folder (built with

@@ -1,11 +1,12 @@
 //! The developer's verbs: `cargo xtask VERB`.
 //!
-//! It knows the repository's layout and the machine it runs on. It links none of
-//! the repository's crates, so that it builds on a machine that has nothing else.
+//! It knows the repository's layout and the machine it runs on. Of the repository's crates it links only
+//! those that are verbs themselves, so that it builds on a machine that has nothing else.
 
 #![forbid(unsafe_code)]
 
 mod cargo;
+mod cross;
 mod demo;
 mod lint;
 mod process;
@@ -52,6 +53,8 @@ enum Verb {
         #[arg(long, conflicts_with_all = ["json", "keep"])]
         clean: bool,
     },
+    /// Builds all that runs on a card, for its processor
+    Cross(cross::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -60,5 +63,6 @@ fn main() -> ExitCode {
         Verb::Lint => lint::main(),
         Verb::Test { all, parts } => test::main(all, &parts),
         Verb::Demo { json, keep, clean } => demo::main(json, keep, clean),
+        Verb::Cross(arguments) => cross::main(&arguments),
     }
 }

@@ -57,11 +57,22 @@ impl SetupError {
 /// Sets the machine up; prints what it does.
 pub(crate) fn run() -> Result<(), SetupError> {
     let privilege = Privilege::detect();
-    packages::install(privilege)?;
+    packages::install(privilege, packages::PACKAGES)?;
     hugepages::reserve(privilege);
     headers::provide(privilege)?;
     println!("setup: done");
     Ok(())
+}
+
+/// Installs further packages, for verbs that most people never need.
+pub(crate) fn tools(names: &[&'static str]) -> Result<(), SetupError> {
+    packages::install(Privilege::detect(), names)
+}
+
+/// Sees to it that the driver headers of another DPDK than the installed one are there: a library for the
+/// cards, by Debian's version of its package.
+pub(crate) fn headers_of(package: &str) -> Result<(), SetupError> {
+    Ok(headers::provide_of_package(package, Privilege::detect())?)
 }
 
 /// The verb.

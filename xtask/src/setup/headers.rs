@@ -1,5 +1,5 @@
 //! Step three: the four headers that a DPDK driver needs and Debian's package
-//! leaves out, of exactly the DPDK that is installed.
+//! leaves out, of exactly the DPDK that is installed, or of one for the cards.
 //!
 //! They are looked for in this order: with the installed DPDK (one built with
 //! `enable_driver_sdk` has them), in the cache, in Debian's source package of the
@@ -65,21 +65,36 @@ pub(super) fn provide(privilege: Privilege) -> Result<(), HeadersError> {
         println!("setup: driver headers: DPDK {version} brings them, in {}", folder.display());
         return Ok(());
     }
-    let cache = cache_root().join("dpdk-headers");
-    let kept = cache.join(&version);
+    let kept = cache_root().join("dpdk-headers").join(&version);
     if complete(&kept) {
         println!("setup: driver headers: those of DPDK {version} are in {}", kept.display());
         return Ok(());
     }
+    fetch(&version, None, privilege)
+}
+
+/// The same for Debian's package of a DPDK that is not installed.
+pub(super) fn provide_of_package(package: &str, privilege: Privilege) -> Result<(), HeadersError> {
+    let version = source_package::upstream_version(package);
+    if complete(&cache_root().join("dpdk-headers").join(version)) {
+        return Ok(());
+    }
+    fetch(version, Some(package), privilege)
+}
+
+/// Takes the headers of a version from a source, into the cache.
+fn fetch(version: &str, package: Option<&str>, privilege: Privilege) -> Result<(), HeadersError> {
+    let cache = cache_root().join("dpdk-headers");
+    let kept = cache.join(version);
     let failed = |source| HeadersError::Cache { path: cache.clone(), source };
     let scratch = Scratch::new(&cache).map_err(failed)?;
     println!("setup: driver headers: taking those of DPDK {version} from Debian's source package");
-    let tree = match source_package::unpack(&version, &scratch.0, privilege) {
+    let tree = match source_package::unpack(version, package, &scratch.0, privilege) {
         Ok(tree) => tree,
         Err(package) => {
             println!("setup: driver headers: {package}; trying the upstream release");
-            release::unpack(&version, &scratch.0).map_err(|release| HeadersError::Nowhere {
-                version: version.clone(),
+            release::unpack(version, &scratch.0).map_err(|release| HeadersError::Nowhere {
+                version: version.to_owned(),
                 package: Box::new(package),
                 release: Box::new(release),
             })?
@@ -88,7 +103,7 @@ pub(super) fn provide(privilege: Privilege) -> Result<(), HeadersError> {
     let fresh = scratch.0.join("headers");
     fs::create_dir(&fresh).map_err(failed)?;
     for (header, folder) in HEADERS {
-        let version = version.clone();
+        let version = version.to_owned();
         fs::copy(tree.join(folder).join(header), fresh.join(header))
             .map_err(|source| HeadersError::Lacking { version, header, source })?;
     }

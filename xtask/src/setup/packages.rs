@@ -5,9 +5,9 @@ use std::process::Command;
 use super::SetupError;
 use crate::process::{self, Privilege, ProcessError};
 
-/// What to install, and for whom. Recommended packages are left out, so a
+/// What the build, the tests and the demo need, and for whom. Recommended packages are left out, so a
 /// package that is only recommended by another is named here if it is needed.
-const PACKAGES: &[&str] = &[
+pub(super) const PACKAGES: &[&str] = &[
     // To build: C compiler, DPDK with all its drivers, libclang for the bindings.
     "gcc",
     "libc6-dev",
@@ -36,21 +36,21 @@ const PACKAGES: &[&str] = &[
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PackagesError {
     /// This is no Debian.
-    #[error(
-        "this machine has no dpkg; on anything but Debian 12 or its kin, install by hand: {}",
-        PACKAGES.join(" ")
-    )]
-    NoDpkg,
+    #[error("this machine has no dpkg; on anything but Debian 12 or its kin, install by hand: {packages}")]
+    NoDpkg {
+        /// Their names at Debian.
+        packages: String,
+    },
     /// `apt-get` failed.
     #[error("apt-get failed")]
     Apt(#[source] ProcessError),
 }
 
-/// Installs what is missing.
-pub(super) fn install(privilege: Privilege) -> Result<(), SetupError> {
-    let missing = missing()?;
+/// Installs what is missing of some packages.
+pub(super) fn install(privilege: Privilege, wanted: &[&'static str]) -> Result<(), SetupError> {
+    let missing = missing(wanted)?;
     if missing.is_empty() {
-        println!("setup: packages: all {} are installed", PACKAGES.len());
+        println!("setup: packages: all {} are installed", wanted.len());
         return Ok(());
     }
     if privilege == Privilege::None {
@@ -68,25 +68,25 @@ pub(super) fn install(privilege: Privilege) -> Result<(), SetupError> {
 }
 
 /// Those of the packages that are not installed.
-fn missing() -> Result<Vec<&'static str>, PackagesError> {
+fn missing(wanted: &[&'static str]) -> Result<Vec<&'static str>, PackagesError> {
     // dpkg-query fails when it knows one of the names not at all, and prints the others.
     let output = Command::new("dpkg-query")
         .args(["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
-        .args(PACKAGES)
+        .args(wanted)
         .output()
-        .map_err(|_| PackagesError::NoDpkg)?;
-    Ok(not_installed(&String::from_utf8_lossy(&output.stdout)))
+        .map_err(|_| PackagesError::NoDpkg { packages: wanted.join(" ") })?;
+    Ok(not_installed(wanted, &String::from_utf8_lossy(&output.stdout)))
 }
 
 /// The packages that dpkg-query's lines do not say to be installed.
-fn not_installed(lines: &str) -> Vec<&'static str> {
+fn not_installed(wanted: &[&'static str], lines: &str) -> Vec<&'static str> {
     let installed = |name: &str| {
         lines.lines().any(|line| {
             let mut words = line.split_whitespace();
             words.next() == Some(name) && words.next() == Some("installed")
         })
     };
-    PACKAGES.iter().copied().filter(|name| !installed(name)).collect()
+    wanted.iter().copied().filter(|name| !installed(name)).collect()
 }
 
 /// `apt-get` as root, asking nothing, waiting for another one to finish.
@@ -119,17 +119,17 @@ mod tests {
 
     #[test]
     fn only_what_is_fully_installed_counts() {
-        assert!(not_installed(&lines("", "")).is_empty());
+        assert!(not_installed(PACKAGES, &lines("", "")).is_empty());
         for status in ["not-installed", "config-files", "half-configured", ""] {
-            assert_eq!(not_installed(&lines("dpdk", status)), ["dpdk"], "{status:?}");
+            assert_eq!(not_installed(PACKAGES, &lines("dpdk", status)), ["dpdk"], "{status:?}");
         }
-        assert_eq!(not_installed(""), PACKAGES);
+        assert_eq!(not_installed(PACKAGES, ""), PACKAGES);
     }
 
     #[test]
     fn a_longer_name_does_not_stand_for_a_shorter_one() {
         let text = lines("gcc", "").replace("gcc ", "gcc-12 installed");
-        assert_eq!(not_installed(&text), ["gcc"]);
+        assert_eq!(not_installed(PACKAGES, &text), ["gcc"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! DPDK's source as Debian has it, for exactly the package that is installed.
+//! DPDK's source as Debian has it, for exactly the package that is installed or asked for.
 //!
 //! apt fetches and verifies it with source lists of our own in a folder of our
 //! own, made from those of the system's lists that lead to Debian: the system's
@@ -36,10 +36,13 @@ pub(crate) enum PackageError {
 }
 
 /// Fetches and unpacks the source; gives its folder, patches applied.
-pub(super) fn unpack(version: &str, scratch: &Path, privilege: Privilege) -> Result<PathBuf, PackageError> {
-    let mut query = Command::new("dpkg-query");
-    query.args(["--show", "--showformat", "${Version}", "libdpdk-dev"]);
-    let package = process::output(&mut query).map_err(PackageError::NotInstalled)?;
+pub(super) fn unpack(
+    version: &str,
+    package: Option<&str>,
+    scratch: &Path,
+    privilege: Privilege,
+) -> Result<PathBuf, PackageError> {
+    let package = package.map_or_else(installed, |package| Ok(package.to_owned()))?;
     if upstream_version(&package) != version {
         return Err(PackageError::OtherVersion { package, version: version.to_owned() });
     }
@@ -58,8 +61,15 @@ pub(super) fn unpack(version: &str, scratch: &Path, privilege: Privilege) -> Res
     Ok(tree)
 }
 
+/// The version of the package that is installed.
+fn installed() -> Result<String, PackageError> {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${Version}", "libdpdk-dev"]);
+    process::output(&mut query).map_err(PackageError::NotInstalled)
+}
+
 /// The upstream part of a Debian version: `1:22.11.11-0+deb12u1` is 22.11.11.
-fn upstream_version(package: &str) -> &str {
+pub(super) fn upstream_version(package: &str) -> &str {
     let without_epoch = package.split_once(':').map_or(package, |(_, rest)| rest);
     without_epoch.rsplit_once('-').map_or(without_epoch, |(upstream, _)| upstream)
 }
