@@ -62,7 +62,8 @@ impl Disk<'_> {
         self.make_esp(&esp)?;
         let data = work.join("data.img");
         self.make_data(&data)?;
-        let parts = [("the ESP", &*esp, ESP, ESP_SIZE), ("the root file system", self.root, ROOT_A, ROOT_SIZE)];
+        let parts =
+            [("the ESP", &*esp, ESP, ESP_SIZE), ("the root file system", self.root, ROOT_A, ROOT_SIZE)];
         for (part, file, start, room) in parts.into_iter().chain([("data", &*data, DATA, DATA_SIZE)]) {
             let size = fs::metadata(file).map_err(ImageError::file("reading", file))?.len();
             if size > room {
@@ -102,8 +103,13 @@ impl Disk<'_> {
         blank(path, DATA_SIZE)?;
         let mut command = tool::tool("mke2fs");
         command.env("E2FSPROGS_FAKE_TIME", self.epoch.to_string()).env("MKE2FS_CONFIG", "/dev/null");
-        command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "1", "-L", "data", "-U", IDS[5]]);
-        command.args(["-O", "extent,filetype,dir_index,sparse_super,large_file,huge_file,flex_bg,metadata_csum"]);
+        command.args([
+            "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "1", "-L", "data", "-U", IDS[5],
+        ]);
+        command.args([
+            "-O",
+            "extent,filetype,dir_index,sparse_super,large_file,huge_file,flex_bg,metadata_csum",
+        ]);
         command.args(["-O", "has_journal,64bit,dir_nlink,extra_isize"]);
         command.args(["-J", "size=8", "-E", &format!("hash_seed={},root_owner=0:0", IDS[5])]);
         Ok(tool::run(command.arg(path))?)

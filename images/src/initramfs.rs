@@ -127,8 +127,8 @@ mod tests {
         let init = include_str!("../initramfs/init");
         let own = ["say", "fail", "note", "partitions", "open_root", "within", "mount_data", "dmsetup"];
         let shell = [
-            "if", "then", "else", "fi", "for", "do", "done", "while", "case", "esac", "exec", "export", "read",
-            "return", "exit", "continue", "local", "[", "]", "in", ":", "set",
+            "if", "then", "else", "fi", "for", "do", "done", "while", "case", "esac", "exec", "export",
+            "read", "return", "exit", "continue", "local", "[", "]", "in", ":", "set",
         ];
         for line in init.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
             let Some(word) = line.split_whitespace().next() else { continue };

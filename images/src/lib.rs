@@ -53,6 +53,7 @@ pub const HOST_PACKAGES: &[&str] = &[
     "dpkg-dev",
     "e2fsprogs",
     "erofs-utils",
+    "faketime",
     "fdisk",
     "kmod",
     "mtools",

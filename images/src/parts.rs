@@ -158,8 +158,13 @@ pub(crate) fn tree(
     let path = shop.step("root tree", "tree", &key, |path| {
         tree::copy(&base.path, path)?;
         tree::copy(&kernel.made.path.join("usr/lib/modules"), &path.join("usr/lib/modules"))?;
-        let finish =
-            Finish { layers: &layers, links: &links, programs: &programs, files: &files, management: &management };
+        let finish = Finish {
+            layers: &layers,
+            links: &links,
+            programs: &programs,
+            files: &files,
+            management: &management,
+        };
         finish.lay_over(path)
     })?;
     Ok(Made { path, key })
@@ -238,9 +243,8 @@ fn uuid(key: &Key) -> String {
 pub(crate) fn boot(request: &Request<'_>, shop: &Workshop) -> Result<Made, ImageError> {
     let packages = cross::packages::fetch(request.places, &BOOT_SET, request.policy)?;
     let key = packages_of(Inputs::new("boot", 1), &packages).key();
-    let path = shop.step("boot loader", "boot", &key, |path| {
-        Ok(cross::packages::unpack(&packages, path)?)
-    })?;
+    let path =
+        shop.step("boot loader", "boot", &key, |path| Ok(cross::packages::unpack(&packages, path)?))?;
     Ok(Made { path, key })
 }
 
@@ -288,6 +292,7 @@ pub(crate) fn uki(
     let release = os_release(request);
     let inputs = Inputs::new("uki", 1).made("kernel", &kernel.made.key).made("boot", &boot.key);
     let inputs = inputs.made("initramfs", &first.key).text("line", &line).text("release", &release);
+    let inputs = inputs.text("epoch", &request.epoch.to_string());
     let key = inputs.file(&request.signer.key)?.file(&request.signer.certificate)?.key();
     let name = format!("nic-{}.efi", request.version);
     let path = shop.step("UKI", &name, &key, |path| {
@@ -300,7 +305,7 @@ pub(crate) fn uki(
         };
         let unsigned = path.with_extension("unsigned");
         uki.write(&unsigned)?;
-        request.signer.sign(&unsigned, path)?;
+        request.signer.sign(&unsigned, path, request.epoch)?;
         let size = fs::metadata(path).map_err(ImageError::file("reading", path))?.len();
         if size > ESP_SIZE / 3 {
             return Err(ImageError::TooLarge { part: "the UKI", size, room: ESP_SIZE / 3 });
@@ -320,13 +325,14 @@ pub(crate) fn disk(
 ) -> Result<PathBuf, ImageError> {
     let loader = recipes(request.places).join("rootfs/loader.conf");
     let inputs = Inputs::new("disk", 1).made("root", &root.key).made("uki", &uki.key).file(&loader)?;
-    let mut inputs = inputs.tool("mke2fs", "-V")?.tool("mformat", "--version")?.tool("sfdisk", "--version")?;
+    let mut inputs =
+        inputs.tool("mke2fs", "-V")?.tool("mformat", "--version")?.tool("sfdisk", "--version")?;
     if let Some(parameters) = request.parameters {
         inputs = inputs.file(parameters)?;
     }
     shop.step("disk", "disk.img", &inputs.key(), |path| {
         let signed = shop.path("BOOTAA64.EFI");
-        request.signer.sign(&boot.path.join(EFI).join("systemd-bootaa64.efi"), &signed)?;
+        request.signer.sign(&boot.path.join(EFI).join("systemd-bootaa64.efi"), &signed, request.epoch)?;
         let name = uki.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut esp: Vec<OnEsp> = vec![
             (signed.clone(), "EFI/BOOT/BOOTAA64.EFI".into()),

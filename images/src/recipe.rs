@@ -14,7 +14,8 @@ pub(crate) struct Line<'a> {
 
 /// The lines that say something.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
-    let numbered = text.lines().enumerate().map(|(index, text)| Line { number: index + 1, text: text.trim() });
+    let numbered =
+        text.lines().enumerate().map(|(index, text)| Line { number: index + 1, text: text.trim() });
     numbered.filter(|line| !line.text.is_empty() && !line.text.starts_with('#'))
 }
 
@@ -46,7 +47,11 @@ pub(crate) fn section<'a>(file: &str, text: &'a str, name: &str) -> Result<Vec<&
             found.get_or_insert_with(Vec::new).push(line.text);
         }
     }
-    found.ok_or(ImageError::Recipe { file: file.into(), line: 1, why: "a section that is needed is not there" })
+    found.ok_or(ImageError::Recipe {
+        file: file.into(),
+        line: 1,
+        why: "a section that is needed is not there",
+    })
 }
 
 /// Whether a path is what a pattern says, in which a `*` stands for any characters but `/`.

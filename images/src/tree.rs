@@ -47,7 +47,9 @@ fn remove_matching(tree: &Path, pattern: &str) -> Result<(), ImageError> {
         let mut next = Vec::new();
         for folder in found.iter().filter(|folder| folder.is_dir()) {
             let all = entries(folder)?;
-            next.extend(all.into_iter().filter(|(name, _)| recipe::matches(part, name)).map(|(_, path)| path));
+            next.extend(
+                all.into_iter().filter(|(name, _)| recipe::matches(part, name)).map(|(_, path)| path),
+            );
         }
         found = next;
     }

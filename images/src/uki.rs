@@ -75,9 +75,11 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Signs a program of the firmware. The signature says no time, so that it is the same each time.
-    pub(crate) fn sign(&self, program: &Path, signed: &Path) -> Result<(), ImageError> {
-        let mut command = tool::tool("sbsign");
+    /// Signs a program of the firmware. The time that a signature says is the given one, in seconds, so
+    /// that it is the same each time; sbsign has no word for that.
+    pub(crate) fn sign(&self, program: &Path, signed: &Path, epoch: u64) -> Result<(), ImageError> {
+        let mut command = tool::tool("faketime");
+        command.env("FAKETIME_FMT", "%s").args(["-f", &epoch.to_string(), "sbsign"]);
         command.arg("--key").arg(&self.key).arg("--cert").arg(&self.certificate);
         Ok(tool::run(command.arg("--output").arg(signed).arg(program))?)
     }
@@ -96,7 +98,8 @@ impl Signer {
             command.args(["-subj", "/CN=nic-agent TEST KEY, trust it nowhere/"]);
             let new = folder.join("certificate.new");
             tool::run(command.arg("-keyout").arg(&signer.key).arg("-out").arg(&new))?;
-            fs::rename(&new, &signer.certificate).map_err(ImageError::file("writing", &signer.certificate))?;
+            fs::rename(&new, &signer.certificate)
+                .map_err(ImageError::file("writing", &signer.certificate))?;
         }
         Ok(signer)
     }

@@ -34,11 +34,7 @@ impl Verity {
 
     pub(crate) fn from_json(value: &Value) -> Option<Verity> {
         let text = |name: &str| value[name].as_str().map(str::to_owned);
-        Some(Verity {
-            root_hash: text("root_hash")?,
-            blocks: value["blocks"].as_u64()?,
-            salt: text("salt")?,
-        })
+        Some(Verity { root_hash: text("root_hash")?, blocks: value["blocks"].as_u64()?, salt: text("salt")? })
     }
 }
 
@@ -58,10 +54,8 @@ pub fn append(file: &Path, salt: &str, uuid: &str) -> Result<Verity, ImageError>
     command.args(["--data-blocks", &blocks.to_string(), "--hash-offset", &(blocks * BLOCK).to_string()]);
     command.args(["--salt", salt, "--uuid", uuid]).arg(file).arg(file);
     let printed = tool::text(&mut command)?;
-    let root_hash = root_hash(&printed).ok_or_else(|| ImageError::Printed {
-        program: "veritysetup",
-        printed: printed.clone(),
-    })?;
+    let root_hash = root_hash(&printed)
+        .ok_or_else(|| ImageError::Printed { program: "veritysetup", printed: printed.clone() })?;
     Ok(Verity { root_hash: root_hash.to_owned(), blocks, salt: salt.to_owned() })
 }
 

@@ -106,7 +106,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         println!("  {name:<36} {:>8.1} MB", on_disk(file)? as f64 / 1e6);
     }
     if arguments.key.is_none() {
-        println!("image: signed with the key for tests: a firmware that trusts it trusts everybody who has it");
+        println!(
+            "image: signed with the key for tests: a firmware that trusts it trusts everybody who has it"
+        );
     }
     if arguments.profile == For::Test {
         println!("image: FOR TESTS: whoever has its console or its management link has the card");
@@ -135,8 +137,7 @@ fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Image
     verb::prepare(places, options.policy)?;
     setup::tools(images::HOST_PACKAGES)?;
     let products = cross::build(places, board, &options)?;
-    let programs =
-        Programs { datapath: products.datapath, agent: products.agent, nicctl: products.nicctl };
+    let programs = Programs { datapath: products.datapath, agent: products.agent, nicctl: products.nicctl };
     let epoch = epoch()?;
     let version = match &arguments.version {
         Some(version) => version.clone(),

@@ -1,4 +1,5 @@
-//! `cargo xtask twin`: makes an image, and hands it over to the program `twin` of `tests/e2e`, which boots it.
+//! `cargo xtask twin`: makes an image, and hands it over to the program `twin` of `tests/e2e`, which boots
+//! it.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,8 @@ pub(crate) struct Arguments {
 }
 
 /// Debian's packages with the machine that stands for a card.
-const HOST_PACKAGES: &[&str] = &["iproute2", "qemu-efi-aarch64", "qemu-system-arm", "mtools", "procps", "tcpdump"];
+const HOST_PACKAGES: &[&str] =
+    &["iproute2", "qemu-efi-aarch64", "qemu-system-arm", "mtools", "procps", "tcpdump"];
 
 /// What the twin is driven by.
 const PACKAGES: &[&str] = &["host-shim", "nicctl", "nic-traffic", "e2e"];
@@ -58,8 +60,14 @@ pub(crate) fn main(arguments: &Arguments) -> ExitCode {
 
 /// Makes the image twice and boots it, in a test.
 pub(crate) fn test(privilege: Privilege) -> bool {
-    let arguments =
-        Arguments { keep: false, clean: false, twice: true, quick: false, json: None, common: Common::default() };
+    let arguments = Arguments {
+        keep: false,
+        clean: false,
+        twice: true,
+        quick: false,
+        json: None,
+        common: Common::default(),
+    };
     match run(&arguments, privilege) {
         Ok(code) => code == ExitCode::SUCCESS,
         Err(error) => verb::report(error.as_ref()) == ExitCode::SUCCESS,

@@ -27,11 +27,12 @@ impl Card {
     /// Boots with a file of parameters on the ESP.
     fn boot(&self, parameters: &[u8]) -> String {
         fs::write(self.path("bf.cfg"), parameters).expect("written");
-        let script =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs/tree/usr/lib/nic-agent/parameters");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs/tree/usr/lib/nic-agent/parameters");
         let mut command = Command::new("sh");
         command.arg(script).env("NIC_ESP_FILE", self.path("bf.cfg"));
-        command.env("NIC_PARAMETERS", self.path("system/parameters")).env("NIC_NETWORK", self.path("network"));
+        command
+            .env("NIC_PARAMETERS", self.path("system/parameters"))
+            .env("NIC_NETWORK", self.path("network"));
         command.env("NIC_SET_HOSTNAME", self.path("set")).env("NIC_BOARD", self.path("board.conf"));
         let Output { status, stdout, stderr } = command.output().expect("sh runs");
         assert!(status.success() && stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));

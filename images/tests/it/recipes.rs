@@ -15,8 +15,11 @@ fn read(path: &str) -> String {
 #[test]
 fn there_is_no_password_and_no_way_to_log_in() {
     let shadow = read("tree/etc/shadow");
-    let users: BTreeSet<String> =
-        read("tree/etc/passwd").lines().filter_map(|line| line.split(':').next()).map(str::to_owned).collect();
+    let users: BTreeSet<String> = read("tree/etc/passwd")
+        .lines()
+        .filter_map(|line| line.split(':').next())
+        .map(str::to_owned)
+        .collect();
     for line in shadow.lines() {
         let fields: Vec<&str> = line.split(':').collect();
         assert_eq!(fields.get(1), Some(&"!*"), "{line}");

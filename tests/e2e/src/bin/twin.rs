@@ -143,18 +143,14 @@ fn configured(lab: &Lab, story: &mut Story, vm1: Place, vm2: Place) -> Result<()
     Ok(())
 }
 
-fn reached(
-    lab: &Lab,
-    story: &mut Story,
-    power_on: Instant,
-    ways: &[(Place, Place)],
-) -> Result<(), LabError> {
+fn reached(lab: &Lab, story: &mut Story, power_on: Instant, ways: &[(Place, Place)]) -> Result<(), LabError> {
     story.chapter("Everybody reaches everybody: ARP, neighbor discovery, ICMP");
     for (index, &(from, to)) in ways.iter().enumerate() {
         for address in [IpAddr::V4(to.ipv4()), IpAddr::V6(to.ipv6())] {
             let ping = lab.ping(from, address, 5, 2.0)?;
             let answered = number(&ping["answered"]);
-            story.claim(answered == 5, format!("{} -> {address}: {answered} of 5 answered", from.node.name()));
+            story
+                .claim(answered == 5, format!("{} -> {address}: {answered} of 5 answered", from.node.name()));
             if index == 0 && address.is_ipv4() {
                 story.figure("seconds_to_forwarding", power_on.elapsed().as_secs_f64());
             }
@@ -175,7 +171,12 @@ fn counted(lab: &mut Lab, story: &mut Story, ways: &[(Place, Place, &str)]) -> R
         let way = format!("{} -> {}", from.node.name(), to.node.name());
         story.claim(
             received.distinct == PACKETS && received.duplicates == 0,
-            format!("{way}: {} of {} arrived, {} twice", count(received.distinct), count(PACKETS), received.duplicates),
+            format!(
+                "{way}: {} of {} arrived, {} twice",
+                count(received.distinct),
+                count(PACKETS),
+                received.duplicates
+            ),
         );
         let of = |counter: &str| after.port(from.device, counter) - before.port(from.device, counter);
         let (hardware, software) = (of("hardwarePackets"), of("rxPackets"));
@@ -224,7 +225,9 @@ fn invite(lab: &Lab) {
     let folder = lab.folder().display();
     println!("\nThe twin goes on. As root:");
     println!("  nicctl --server unix:{folder}/shim.sock status; ... flows; ... stats");
-    println!("  socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{folder}/console.sock    # its console; Ctrl-] leaves");
+    println!(
+        "  socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{folder}/console.sock    # its console; Ctrl-] leaves"
+    );
     println!("  less -R {folder}/console.log");
     println!("  ip netns exec {} ping {}", lab.namespace(Node::Host1), Node::Wire.place().ipv4());
     println!("and at last:\n  cargo xtask twin --clean");

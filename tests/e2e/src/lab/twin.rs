@@ -185,7 +185,8 @@ impl Lab {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    /// Runs a line in the shell on the console, which an image of the test profile has; gives what it printed.
+    /// Runs a line in the shell on the console, which an image of the test profile has; gives what it
+    /// printed.
     pub fn shell(&mut self, line: &str) -> Result<String, LabError> {
         let failed = || LabError::io("speaking to the console");
         let mut stream = UnixStream::connect(self.folder.join("console.sock")).map_err(failed())?;
