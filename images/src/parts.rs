@@ -205,6 +205,10 @@ fn datapath(request: &Request<'_>, board: &Path) -> Result<String, ImageError> {
         let text = recipe::read(&list)?;
         words.extend(recipe::lines(&text).flat_map(|line| ["--vdev".to_owned(), line.text.to_owned()]));
     }
+    if devices.pci.is_empty() {
+        // Else DPDK takes hold of whatever it has a driver for.
+        words.extend(["--eal-arg".to_owned(), "--no-pci".to_owned()]);
+    }
     if let Some(core) = request.board.cores.datapath.first() {
         words.extend(["--worker-cpu".to_owned(), core.to_string()]);
     }
