@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 }
 
 /// What verbs that build for cards have in common.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Common {
     /// Whose Rust compiler
     #[arg(long, value_enum, default_value_t = Whose::Auto, value_name = "WHOSE")]
@@ -43,9 +43,10 @@ pub(crate) struct Common {
 }
 
 /// Whose compiler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Whose {
     /// The one that runs this if it has the target, else Debian's
+    #[default]
     Auto,
     /// The one that runs this
     Own,

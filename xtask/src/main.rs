@@ -8,10 +8,12 @@
 mod cargo;
 mod cross;
 mod demo;
+mod image;
 mod lint;
 mod process;
 mod setup;
 mod test;
+mod twin;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +57,10 @@ enum Verb {
     },
     /// Builds all that runs on a card, for its processor
     Cross(cross::Arguments),
+    /// Builds the image that a card boots from
+    Image(image::Arguments),
+    /// Builds an image, boots it in QEMU, and shows two VMs and a peer talk through it
+    Twin(twin::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -64,5 +70,7 @@ fn main() -> ExitCode {
         Verb::Test { all, parts } => test::main(all, &parts),
         Verb::Demo { json, keep, clean } => demo::main(json, keep, clean),
         Verb::Cross(arguments) => cross::main(&arguments),
+        Verb::Image(arguments) => image::main(&arguments),
+        Verb::Twin(arguments) => twin::main(&arguments),
     }
 }

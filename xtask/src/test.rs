@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use crate::cargo::{self, PROFILE, Program, cargo};
 use crate::process::{self, Privilege};
-use crate::{demo, lint, setup};
+use crate::{demo, lint, setup, twin};
 use programs::{Counts, How};
 
 /// A part of the tests.
@@ -39,10 +39,12 @@ pub(crate) enum Part {
     E2e,
     /// The demo
     Demo,
+    /// An image, made twice, and booted in QEMU; only with --all, or by name
+    Twin,
 }
 
 /// The order: what fails fast comes first.
-const ALL: [Part; 11] = [
+const ALL: [Part; 12] = [
     Part::Lint,
     Part::Unit,
     Part::Sim,
@@ -54,6 +56,7 @@ const ALL: [Part; 11] = [
     Part::Conformance,
     Part::E2e,
     Part::Demo,
+    Part::Twin,
 ];
 
 /// How much more `--all` does.
@@ -74,7 +77,7 @@ const UNSAFE: [&str; 6] = ["-p", "dpdk", "-p", "net-eswitch", "-p", "nic-offload
 impl Part {
     /// Whether it runs programs of the one build.
     fn needs_build(self) -> bool {
-        !matches!(self, Part::Lint | Part::Models | Part::Asan)
+        !matches!(self, Part::Lint | Part::Models | Part::Asan | Part::Twin)
     }
 
     /// Whether a test program belongs to it.
@@ -110,7 +113,8 @@ struct Outcome {
 pub(crate) fn main(all: bool, parts: &[Part]) -> ExitCode {
     let mut outcomes = Vec::new();
     let start = Instant::now();
-    if let Err(error) = setup::run() {
+    // Tests of the image run the programs that make one.
+    if let Err(error) = setup::run().and_then(|()| setup::tools(images::HOST_PACKAGES)) {
         error.report();
         return error.exit_code();
     }
@@ -124,7 +128,7 @@ pub(crate) fn main(all: bool, parts: &[Part]) -> ExitCode {
     if privilege == Privilege::None {
         return demo::needs_root("test");
     }
-    let usual = |part: &Part| parts.is_empty() && (all || *part != Part::Asan);
+    let usual = |part: &Part| parts.is_empty() && (all || !matches!(part, Part::Asan | Part::Twin));
     let wanted: Vec<Part> = ALL.into_iter().filter(|part| usual(part) || parts.contains(part)).collect();
     let run = Run { all, privilege };
     let (before, after): (Vec<Part>, Vec<Part>) = wanted.into_iter().partition(|part| !part.needs_build());
@@ -163,6 +167,7 @@ impl Run {
             Part::Asan => self.asan(),
             Part::Doc => self.cargo_test(&["--profile", PROFILE, "--workspace", "--doc"]),
             Part::Demo => self.demo(programs),
+            Part::Twin => (twin::test(self.privilege), Counts::default()),
             Part::Unit | Part::Sim => self.programs(part, programs, How::Plain),
             Part::Dpdk => self.programs(part, programs, How::Root(self.privilege)),
             Part::Conformance | Part::E2e => self.programs(part, programs, How::RootOneByOne(self.privilege)),

@@ -122,6 +122,7 @@ async fn watch_over(health: Arc<Health>) {
         // First the datapath has the time to be found.
         tokio::time::sleep(HEALTH_INTERVAL).await;
         health.look();
+        signals::alive();
     }
 }
 

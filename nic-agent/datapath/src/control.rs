@@ -16,6 +16,7 @@ use nic_policy::{
     Alarm, AuditReport, BridgeId, CapabilityTable, Delta, Device, Discrepancy, DropReason, FdbView, FlowView,
     NeighborView, Network, Object, Offload, Revision, RuleStats, SoftwareReason, Stats, Trace, Verdict,
 };
+use nic_process::signals;
 use nic_slowpath::Worker;
 use tokio::sync::{Mutex, watch};
 
@@ -97,6 +98,8 @@ impl Control {
     pub(crate) async fn look(&self) {
         // Without a worker the process is at its end.
         let Ok(worker) = self.ask(|worker| worker.counters()).await else { return };
+        // A worker that no longer answers is what the watchdog is for.
+        signals::alive();
         let absent = {
             let snapshot = self.snapshot.lock().await;
             let ports = snapshot.ports().map(|port| port.id);

@@ -29,7 +29,6 @@ mod sleep;
 mod worker;
 
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -62,9 +61,6 @@ use worker::Commands;
 const DEVICE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often flows are held against rules.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
-/// This process's user alone may say what the policy is.
-const SOCKET_MODE: u32 = 0o600;
-
 fn main() -> ExitCode {
     let options = Options::parse();
     log::start(if options.log_json { log::Format::Json } else { log::Format::Text });
@@ -87,7 +83,7 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(serve(&options.listen, Arc::new(control)));
+        .block_on(serve(options, Arc::new(control)));
     // The last sender of commands went with the service: the worker ends, then the offload thread, and
     // with it the rules, then the ports.
     for thread in threads {
@@ -232,9 +228,9 @@ fn slow_path_config(options: &Options) -> Config {
 }
 
 /// Serves until a signal says stop.
-async fn serve(path: &Path, control: Arc<Control>) -> Result<(), Box<dyn std::error::Error>> {
-    let (listener, _file) = socket::listen(path, SOCKET_MODE)?;
-    tracing::info!(socket = %path.display(), "serving nic.datapath.v1");
+async fn serve(options: &Options, control: Arc<Control>) -> Result<(), Box<dyn std::error::Error>> {
+    let (listener, _file) = socket::listen(&options.listen, options.listen_mode)?;
+    tracing::info!(socket = %options.listen.display(), "serving nic.datapath.v1");
     let mut told = signals::Stop::new()?;
     signals::ready();
     let watcher = Arc::clone(&control);

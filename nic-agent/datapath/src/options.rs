@@ -12,9 +12,14 @@ use nic_flow::port::ParsePortError;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Options {
-    /// The unix socket for nic-agent; only this process's user can open it.
+    /// The unix socket for nic-agent.
     #[arg(long, default_value = "/run/nic-agent/datapath.sock", value_name = "PATH")]
     pub(crate) listen: PathBuf,
+
+    /// The socket's mode, in octal: only this process's user can open it, or with 0660 its group, too.
+    /// Whoever can open it says what the policy is.
+    #[arg(long, default_value = "0600", value_parser = socket_mode, value_name = "MODE")]
+    pub(crate) listen_mode: u32,
 
     /// The directory for the policy in force, by which a restart begins; made with mode 0700 if it is not
     /// there. No two processes can share one.
@@ -120,6 +125,17 @@ fn port_mtu(text: &str) -> Result<(PortId, u16), MtuError> {
     Ok((port.parse()?, octets.ok_or(MtuError::Octets)?))
 }
 
+fn socket_mode(text: &str) -> Result<u32, ModeError> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ (0o600 | 0o660)) => Ok(mode),
+        _ => Err(ModeError),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it must be 0600 or 0660")]
+struct ModeError;
+
 #[derive(Debug, thiserror::Error)]
 enum MtuError {
     #[error("it must be PORT=OCTETS")]
@@ -167,6 +183,15 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_but_user_and_group_can_be_given_the_socket() {
+        assert_eq!(socket_mode("0600").ok(), Some(0o600));
+        assert_eq!(socket_mode("660").ok(), Some(0o660));
+        for text in ["0666", "0777", "0640", "", "8", "rw"] {
+            assert!(socket_mode(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn an_mtu_is_of_a_port() {

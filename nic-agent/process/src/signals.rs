@@ -35,6 +35,12 @@ pub fn ready() {
     tell(NotifyState::Ready);
 }
 
+/// Tells systemd's watchdog that the process does its work. To be called every few seconds, by whoever
+/// knows that it does: a process that falls silent is killed and started again.
+pub fn alive() {
+    tell(NotifyState::Watchdog);
+}
+
 /// Tells systemd that the process is on its way out.
 pub fn stopping() {
     tell(NotifyState::Stopping);

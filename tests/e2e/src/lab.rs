@@ -1,5 +1,7 @@
 //! The lab: namespaces, the card's two processes, the host's shim.
 
+pub(crate) mod twin;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -77,6 +79,8 @@ pub struct Lab {
     datapath: Option<Daemon>,
     agent: Option<Daemon>,
     shim: Option<Daemon>,
+    /// The card as a machine of its own, in place of the first two.
+    machine: Option<Daemon>,
     /// What runs at the other end of tunnels, if programs do.
     pub(crate) switches: Vec<Daemon>,
 }
@@ -84,20 +88,27 @@ pub struct Lab {
 impl Lab {
     /// Makes a lab and starts the card; returns when the shim's socket reaches a card that is complete.
     pub fn start(options: Options) -> Result<Lab, LabError> {
-        static LABS: AtomicUsize = AtomicUsize::new(0);
-        sweep::on_signals()?;
-        let prefix = sweep::prefix(LABS.fetch_add(1, Ordering::Relaxed));
-        let folder = sweep::claim(&prefix)?;
-        let furniture = Furniture { ipv6: options.ipv6, neighbours: options.neighbours };
-        // From here on a failure drops the lab, and with it whatever was made.
-        let mut lab =
-            Lab { prefix, folder, options, datapath: None, agent: None, shim: None, switches: Vec::new() };
-        netns::build(&lab.prefix, furniture)?;
+        let mut lab = Lab::claim(options)?;
+        netns::build(&lab.prefix, lab.furniture())?;
         lab.start_datapath()?;
         lab.start_agent()?;
         lab.start_shim()?;
         lab.await_connected()?;
         Ok(lab)
+    }
+
+    /// A lab of which there is nothing yet. A failure later drops it, and with it whatever was made.
+    fn claim(options: Options) -> Result<Lab, LabError> {
+        static LABS: AtomicUsize = AtomicUsize::new(0);
+        sweep::on_signals()?;
+        let prefix = sweep::prefix(LABS.fetch_add(1, Ordering::Relaxed));
+        let folder = sweep::claim(&prefix)?;
+        let (datapath, agent, shim, machine) = (None, None, None, None);
+        Ok(Lab { prefix, folder, options, datapath, agent, shim, machine, switches: Vec::new() })
+    }
+
+    fn furniture(&self) -> Furniture {
+        Furniture { ipv6: self.options.ipv6, neighbours: self.options.neighbours }
     }
 
     /// What everything of the lab is named by.
@@ -487,7 +498,7 @@ impl Lab {
             let told = self.nicctl(&[verb]).map(|answer| answer.out + &answer.err);
             view += &format!("--- nicctl {verb}\n{}\n", told.unwrap_or_else(|error| error.to_string()));
         }
-        let daemons = [&self.datapath, &self.agent, &self.shim].into_iter().flatten();
+        let daemons = [&self.datapath, &self.agent, &self.shim, &self.machine].into_iter().flatten();
         for daemon in daemons.chain(&self.switches) {
             view += &format!("--- log of pid {}\n{}", daemon.pid(), daemon.log_tail());
         }
@@ -503,7 +514,7 @@ impl Drop for Lab {
         if self.options.keep && !std::thread::panicking() {
             return;
         }
-        for daemon in [&mut self.shim, &mut self.agent, &mut self.datapath] {
+        for daemon in [&mut self.shim, &mut self.agent, &mut self.datapath, &mut self.machine] {
             daemon.take();
         }
         sweep::remove(&self.prefix);

@@ -9,6 +9,8 @@
 //!
 //! `nic-P-N-host3` has VF 2. For an overlay the peer gets tunnel endpoints: see [`overlay`].
 //!
+//! Or the card is a machine of its own in QEMU, which boots an image: `Lab::boot`.
+//!
 //! A [`Lab`] is named after its process (P) and its number there (N), so that several can run, and
 //! nothing of it outlives its owner: not a failure, not a panic, not Ctrl-C ([`sweep`]). Programs are
 //! looked for beside the one that runs.
@@ -27,12 +29,14 @@ pub mod netns;
 pub mod overlay;
 pub mod ovs_dpdk;
 mod run;
+pub mod story;
 pub mod sweep;
 mod traffic;
 
 pub use client::{Answer, Console, Stats, number};
 pub use daemon::Daemon;
 pub use error::LabError;
+pub use lab::twin::{Booted, POWER_ON};
 pub use lab::{Lab, Options};
 pub use netns::{Node, Place};
 pub use run::program;

@@ -112,13 +112,7 @@ pub(crate) struct Furniture {
 
 /// Makes the namespaces, `PREFIX-host1` and so on, with their interfaces and addresses.
 pub(crate) fn build(prefix: &str, furniture: Furniture) -> Result<(), LabError> {
-    for node in NODES {
-        let namespace = format!("{prefix}-{}", node.name());
-        ip(&["netns", "add", &namespace])?;
-        let ipv6 = furniture.ipv6 && node != Node::Card;
-        quiet_ipv6(&namespace, ipv6)?;
-        ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
-    }
+    build_empty(prefix, furniture)?;
     let card = format!("{prefix}-card");
     for place in PLACES {
         let namespace = format!("{prefix}-{}", place.node.name());
@@ -141,32 +135,38 @@ pub(crate) fn build(prefix: &str, furniture: Furniture) -> Result<(), LabError> 
             &card,
         ])?;
         ip(&["-n", &card, "link", "set", place.device, "up"])?;
-        ip(&["-n", &namespace, "link", "set", "eth0", "up"])?;
-        ip(&["-n", &namespace, "addr", "add", &format!("{}/24", place.ipv4()), "dev", "eth0"])?;
+        settle(&namespace, place, furniture)?;
+    }
+    Ok(())
+}
+
+/// Makes the namespaces without interfaces.
+pub(crate) fn build_empty(prefix: &str, furniture: Furniture) -> Result<(), LabError> {
+    for node in NODES {
+        let namespace = format!("{prefix}-{}", node.name());
+        ip(&["netns", "add", &namespace])?;
+        let ipv6 = furniture.ipv6 && node != Node::Card;
+        quiet_ipv6(&namespace, ipv6)?;
+        ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
+    }
+    Ok(())
+}
+
+/// Gives a place's interface its addresses.
+pub(crate) fn settle(namespace: &str, place: Place, furniture: Furniture) -> Result<(), LabError> {
+    ip(&["-n", namespace, "link", "set", "eth0", "up"])?;
+    ip(&["-n", namespace, "addr", "add", &format!("{}/24", place.ipv4()), "dev", "eth0"])?;
+    if furniture.ipv6 {
+        ip(&["-n", namespace, "addr", "add", &format!("{}/64", place.ipv6()), "dev", "eth0", "nodad"])?;
+    }
+    for other in PLACES.into_iter().filter(|other| furniture.neighbours && *other != place) {
+        let mac = other.mac_text();
+        let neighbour = |address: &str| {
+            ip(&["-n", namespace, "neigh", "add", address, "lladdr", &mac, "dev", "eth0", "nud", "permanent"])
+        };
+        neighbour(&other.ipv4().to_string())?;
         if furniture.ipv6 {
-            ip(&["-n", &namespace, "addr", "add", &format!("{}/64", place.ipv6()), "dev", "eth0", "nodad"])?;
-        }
-        for other in PLACES.into_iter().filter(|other| furniture.neighbours && *other != place) {
-            let mac = other.mac_text();
-            let neighbour = |address: &str| {
-                ip(&[
-                    "-n",
-                    &namespace,
-                    "neigh",
-                    "add",
-                    address,
-                    "lladdr",
-                    &mac,
-                    "dev",
-                    "eth0",
-                    "nud",
-                    "permanent",
-                ])
-            };
-            neighbour(&other.ipv4().to_string())?;
-            if furniture.ipv6 {
-                neighbour(&other.ipv6().to_string())?;
-            }
+            neighbour(&other.ipv6().to_string())?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use e2e::{Lab, LabError, Node, Place, Received, Stats, number};
 use serde_json::Value;
 
-use crate::story::{Story, count, percent};
+use e2e::story::{Story, count, percent};
 
 /// The packets that are counted one by one.
 const PACKETS: u64 = 100_000;

@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod acts;
-mod story;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,9 +13,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use e2e::overlay::{Endpoint, Underlay};
+use e2e::story::Story;
 use e2e::{Lab, LabError, Node, Options, sweep};
-
-use story::Story;
 
 /// Shows two VMs and a peer talk through the card.
 #[derive(Debug, Parser)]

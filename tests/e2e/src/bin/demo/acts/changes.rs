@@ -6,7 +6,7 @@ use std::time::Duration;
 use e2e::{Lab, LabError, Node, number, overlay};
 
 use super::{RATE, UDP, example};
-use crate::story::{Story, count};
+use e2e::story::{Story, count};
 
 /// Packets a second while something changes.
 const MEANWHILE: u64 = 5_000;

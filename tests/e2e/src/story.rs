@@ -11,15 +11,23 @@ use serde_json::{Map, Value, json};
 const WIDTH: usize = 150;
 
 /// A story under way.
-pub(crate) struct Story {
+#[derive(Debug)]
+pub struct Story {
     colour: bool,
     chapters: usize,
     claims: Vec<(String, bool)>,
     figures: Map<String, Value>,
 }
 
+impl Default for Story {
+    fn default() -> Story {
+        Story::new()
+    }
+}
+
 impl Story {
-    pub(crate) fn new() -> Story {
+    /// One of which nothing is told yet.
+    pub fn new() -> Story {
         let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Story { colour, chapters: 0, claims: Vec::new(), figures: Map::new() }
     }
@@ -29,7 +37,7 @@ impl Story {
     }
 
     /// Begins a chapter.
-    pub(crate) fn chapter(&mut self, title: &str) {
+    pub fn chapter(&mut self, title: &str) {
         self.chapters += 1;
         println!("\n{}", self.paint("1", &format!("{}. {title}", self.chapters)));
         // Whoever watches sees what is being done while it is.
@@ -37,12 +45,12 @@ impl Story {
     }
 
     /// Says something.
-    pub(crate) fn say(&self, text: impl Display) {
+    pub fn say(&self, text: impl Display) {
         println!("   {text}");
     }
 
     /// Shows what a program printed.
-    pub(crate) fn show(&self, text: &str) {
+    pub fn show(&self, text: &str) {
         for line in text.trim_end().lines() {
             let cut: String = line.chars().take(WIDTH).collect();
             let more = if cut.len() < line.trim_end().len() { " ..." } else { "" };
@@ -51,7 +59,7 @@ impl Story {
     }
 
     /// Claims something, which holds or does not.
-    pub(crate) fn claim(&mut self, holds: bool, text: impl Into<String>) {
+    pub fn claim(&mut self, holds: bool, text: impl Into<String>) {
         let text = text.into();
         let sign = if holds { self.paint("32", "ok") } else { self.paint("31", "NO") };
         println!("   {sign} {text}");
@@ -59,17 +67,17 @@ impl Story {
     }
 
     /// Keeps a figure for `--json`.
-    pub(crate) fn figure(&mut self, name: &str, value: impl Into<Value>) {
+    pub fn figure(&mut self, name: &str, value: impl Into<Value>) {
         self.figures.insert(name.to_owned(), value.into());
     }
 
     /// Whether all claims held; there must have been some.
-    pub(crate) fn held(&self) -> bool {
+    pub fn held(&self) -> bool {
         !self.claims.is_empty() && self.claims.iter().all(|(_, holds)| *holds)
     }
 
     /// Tells the end.
-    pub(crate) fn end(&self, seconds: f64) {
+    pub fn end(&self, seconds: f64) {
         let good = self.claims.iter().filter(|(_, holds)| *holds).count();
         let all = self.claims.len();
         let verdict = if self.held() {
@@ -81,7 +89,7 @@ impl Story {
     }
 
     /// Writes the figures and the claims to a file.
-    pub(crate) fn write(&self, file: &Path) -> io::Result<()> {
+    pub fn write(&self, file: &Path) -> io::Result<()> {
         let claims: Vec<Value> =
             self.claims.iter().map(|(text, holds)| json!({ "claim": text, "holds": holds })).collect();
         let mut all = self.figures.clone();
@@ -92,7 +100,7 @@ impl Story {
 }
 
 /// A count with a thin mark between thousands.
-pub(crate) fn count(number: u64) -> String {
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -105,7 +113,7 @@ pub(crate) fn count(number: u64) -> String {
 }
 
 /// A share in percent, cut off: 100 % means all.
-pub(crate) fn percent(part: u64, whole: u64) -> String {
+pub fn percent(part: u64, whole: u64) -> String {
     match (u128::from(part) * 100_000).checked_div(u128::from(whole)) {
         Some(thousandths) => format!("{}.{:03} %", thousandths / 1000, thousandths % 1000),
         None => "none".into(),

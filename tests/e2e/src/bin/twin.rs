@@ -1,0 +1,234 @@
+//! `twin`: boots an image in QEMU, and has two VMs and a peer behind a VXLAN tunnel talk through it.
+//! `cargo xtask twin` builds all that is needed and starts it as root. The exit status says whether the story
+//! held.
+//!
+//! It knows what the library of this crate knows. Whatever it measures is measured on an emulated processor:
+//! that things work, not how fast a card is.
+
+#![forbid(unsafe_code)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use e2e::overlay::{Endpoint, Underlay};
+use e2e::story::{Story, count};
+use e2e::{Booted, Lab, LabError, Node, Place, Stats, number, sweep};
+
+/// The packets that are counted one by one, each way.
+const PACKETS: u64 = 2_000;
+/// How many a second: an emulated processor that was kept waiting has to catch up within its queues.
+const RATE: u64 = 200;
+/// Octets of each TCP stream.
+const STREAM: u64 = 2 << 20;
+/// Several times what the image lets pass between two readings of counters.
+const COUNTERS: Duration = Duration::from_millis(2_500);
+/// Ports of the receivers.
+const UDP: u16 = 5001;
+const TCP: u16 = 5002;
+
+/// Boots an image in QEMU and has two VMs and a peer talk through it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The image.
+    #[arg(long, value_name = "FILE", required_unless_present = "clean")]
+    disk: Option<PathBuf>,
+    /// Write the figures here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Leave the twin running, and print commands to look around.
+    #[arg(long)]
+    keep: bool,
+    /// Remove twins and labs that were kept, and what killed ones left behind; no story.
+    #[arg(long)]
+    clean: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (false, Some(disk)) = (arguments.clean, &arguments.disk) else {
+        let removed = sweep::abandoned();
+        println!("removed {}: {}", removed.len(), removed.join(", "));
+        return ExitCode::SUCCESS;
+    };
+    match run(&arguments, disk) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("\ntwin: {error}");
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments, disk: &Path) -> Result<bool, LabError> {
+    let start = Instant::now();
+    println!("nic-agent: the image {} on an emulated card", disk.display());
+    let (mut lab, booted) = Lab::boot(disk, arguments.keep)?;
+    let mut story = Story::new();
+    let told = tell(&mut lab, &mut story, booted);
+    if told.is_err() || !story.held() {
+        println!("\n{}\n--- console\n{}", lab.operators_view(), lab.console_tail());
+    }
+    if arguments.keep {
+        invite(&lab);
+    }
+    told?;
+    story.figure("seconds", start.elapsed().as_secs_f64());
+    story.end(start.elapsed().as_secs_f64());
+    if let Some(file) = &arguments.json {
+        story.write(file).map_err(LabError::io(format!("writing {}", file.display())))?;
+    }
+    Ok(story.held())
+}
+
+fn tell(lab: &mut Lab, story: &mut Story, booted: Booted) -> Result<(), LabError> {
+    let (vm1, vm2, peer) = (Node::Host1.place(), Node::Host2.place(), Node::Wire.place());
+    let power_on = Instant::now() - booted.answer;
+    came_up(lab, story, booted)?;
+    lab.make_overlay(Endpoint::Kernel, Underlay::Ipv4)?;
+    configured(lab, story, vm1, vm2)?;
+    reached(lab, story, power_on, &[(vm1, peer), (peer, vm2), (vm2, vm1)])?;
+    counted(lab, story, &[(vm1, peer, "vm1"), (peer, vm1, "uplink")])?;
+    streams(lab, story, &[(vm1, peer), (peer, vm2)])
+}
+
+fn came_up(lab: &mut Lab, story: &mut Story, booted: Booted) -> Result<(), LabError> {
+    story.chapter("The image boots, and answers over the management link");
+    let seconds = booted.answer.as_secs_f64();
+    story.say(format!("from power-on to an answer over gRPC: {seconds:.0} s, emulated"));
+    story.figure("seconds_to_answer", seconds);
+    let units = lab.shell("systemctl show -p ActiveState -p NRestarts nic-agent nic-datapath")?;
+    let lines = |wanted: &str| units.lines().filter(|line| *line == wanted).count();
+    story.claim(lines("ActiveState=active") == 2, "both units are active");
+    story.claim(lines("NRestarts=0") == 2, "neither was restarted");
+    let failed = lab.shell("systemctl list-units --failed --plain --no-legend")?;
+    story.claim(failed.trim().is_empty(), format!("no unit failed {failed}"));
+    let user = lab.shell("ps -o user= -C nic-agent")?;
+    story.claim(user.trim() == "nic-agent", format!("nic-agent runs as the user {}", user.trim()));
+    let host = lab.shell("cat /proc/sys/kernel/hostname")?;
+    story.claim(host.trim() == "twin", format!("its hostname is from its parameters: {}", host.trim()));
+    let root = lab.shell("grep ' / ' /proc/mounts; cat /run/nic/slot /run/nic/data")?;
+    story.claim(root.contains("erofs ro"), "its root file system is read-only, and proved block by block");
+    story.claim(root.contains("root-a") && root.contains("found"), "it runs from slot a, and has its data");
+    let memory = lab.shell("cat /proc/meminfo")?;
+    let kib = |name: &str| {
+        let line = memory.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.trim_start_matches(':').trim().split(' ').next()?.parse::<u64>().ok())
+    };
+    let field = |name| kib(name).unwrap_or(0);
+    let used = field("MemTotal") - field("MemAvailable") - field("Hugetlb");
+    story.figure("memory_used_kib", used);
+    story.say(format!("memory used beside hugepages: {} MiB", used / 1024));
+    Ok(())
+}
+
+fn configured(lab: &Lab, story: &mut Story, vm1: Place, vm2: Place) -> Result<(), LabError> {
+    story.chapter("The host configures it, over gRPC through its shim");
+    let ping = lab.ping(vm1, vm2.ipv4().into(), 2, 0.5)?;
+    let answered = number(&ping["answered"]);
+    story.claim(answered == 0, format!("before that vm1 pings vm2: {answered} of 2 answered"));
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/overlay.yaml");
+    let answer = lab.nicctl(&["apply", "-f", &file.to_string_lossy(), "--yes", "--wait"])?;
+    story.show(&format!("{}{}", answer.out, answer.err));
+    story.claim(answer.code == 0, "accepted, stored, and reported applied by the datapath");
+    Ok(())
+}
+
+fn reached(lab: &Lab, story: &mut Story, power_on: Instant, ways: &[(Place, Place)]) -> Result<(), LabError> {
+    story.chapter("Everybody reaches everybody: ARP, neighbor discovery, ICMP");
+    for (index, &(from, to)) in ways.iter().enumerate() {
+        for address in [IpAddr::V4(to.ipv4()), IpAddr::V6(to.ipv6())] {
+            let ping = lab.ping(from, address, 5, 2.0)?;
+            let answered = number(&ping["answered"]);
+            story
+                .claim(answered == 5, format!("{} -> {address}: {answered} of 5 answered", from.node.name()));
+            if index == 0 && address.is_ipv4() {
+                story.figure("seconds_to_forwarding", power_on.elapsed().as_secs_f64());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn counted(lab: &mut Lab, story: &mut Story, ways: &[(Place, Place, &str)]) -> Result<(), LabError> {
+    story.chapter("Numbered packets, into the tunnel and out of it, by the E-Switch of the machine");
+    for &(from, to, port) in ways {
+        lab.udp(from, to, UDP, 1, RATE)?;
+        lab.await_hardware(port, &format!("eth_dst={}", to.mac_text()))?;
+        let before = stats(lab)?;
+        let management = lab.capture_management()?;
+        let received = lab.udp(from, to, UDP, PACKETS, RATE)?;
+        let after = stats(lab)?;
+        let way = format!("{} -> {}", from.node.name(), to.node.name());
+        story.claim(
+            received.distinct == PACKETS && received.duplicates == 0,
+            format!(
+                "{way}: {} of {} arrived, {} twice",
+                count(received.distinct),
+                count(PACKETS),
+                received.duplicates
+            ),
+        );
+        let of = |counter: &str| after.port(from.device, counter) - before.port(from.device, counter);
+        let (hardware, software) = (of("hardwarePackets"), of("rxPackets"));
+        story.claim(
+            hardware >= PACKETS && software * 100 <= PACKETS,
+            format!("counted: {} by the E-Switch, {} by the slow path", count(hardware), count(software)),
+        );
+        let frames = management.finish(usize::MAX, Duration::ZERO)?;
+        let strays = frames.iter().filter(|frame| is_of_a_place(frame)).count();
+        story.claim(
+            strays == 0,
+            format!("of these the host's management link saw {strays}, of {} frames in all", frames.len()),
+        );
+    }
+    Ok(())
+}
+
+/// The counters when the E-Switch's have been read after everything that was sent so far: the image reads
+/// them less often than a lab does.
+fn stats(lab: &Lab) -> Result<Stats, LabError> {
+    std::thread::sleep(COUNTERS);
+    lab.settled_stats()
+}
+
+/// Whether a frame is from or to one of the places, by its MAC addresses.
+fn is_of_a_place(frame: &[u8]) -> bool {
+    let macs = e2e::netns::PLACES.map(Place::mac);
+    macs.iter().any(|mac| frame.get(..6) == Some(mac) || frame.get(6..12) == Some(mac))
+}
+
+fn streams(lab: &Lab, story: &mut Story, ways: &[(Place, Place)]) -> Result<(), LabError> {
+    story.chapter("TCP, every byte compared");
+    for &(from, to) in ways {
+        let result = lab.tcp(from, SocketAddr::new(to.ipv4().into(), TCP), to, STREAM)?;
+        let (received, wrong) = (number(&result["received"]), number(&result["wrong"]));
+        story.claim(
+            received == STREAM && wrong == 0,
+            format!("{} -> {}: {} octets, {wrong} wrong", from.node.name(), to.node.name(), count(received)),
+        );
+    }
+    Ok(())
+}
+
+/// Commands to look around with.
+fn invite(lab: &Lab) {
+    let folder = lab.folder().display();
+    println!("\nThe twin goes on. As root:");
+    println!("  nicctl --server unix:{folder}/shim.sock status; ... flows; ... stats");
+    println!(
+        "  socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{folder}/console.sock    # its console; Ctrl-] leaves"
+    );
+    println!("  less -R {folder}/console.log");
+    println!("  ip netns exec {} ping {}", lab.namespace(Node::Host1), Node::Wire.place().ipv4());
+    println!("and at last:\n  cargo xtask twin --clean");
+}

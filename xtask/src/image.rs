@@ -1,0 +1,217 @@
+//! `cargo xtask image`: builds what runs on a card, and the image that it boots from.
+
+use std::env;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use cross::board::ImageKind;
+use cross::{Board, Boards, Options, Places, Profile};
+use images::{Image, Programs, Request, Signer};
+
+use crate::cargo;
+use crate::cross::{self as verb, Common};
+use crate::process::output;
+use crate::setup;
+
+/// What the verb is told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// For which board: bluefield2, bluefield3, generic
+    #[arg(long, default_value = "generic", value_name = "BOARD")]
+    board: String,
+    /// Whose kernel
+    #[arg(long, value_enum, default_value_t = Kernel::Debian, value_name = "KERNEL")]
+    kernel: Kernel,
+    /// Whom it is for
+    #[arg(long, value_enum, default_value_t = For::Ordinary, value_name = "PROFILE")]
+    profile: For,
+    /// Our programs quicker to build, slower to run
+    #[arg(long)]
+    quick: bool,
+    /// Its version: letters, digits and dots; else the workspace's with the commit's time
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
+    /// Parameters of the first boot, to be put on the ESP
+    #[arg(long, value_name = "FILE")]
+    parameters: Option<PathBuf>,
+    /// Sign with this key, in PEM; else with one for tests, which is made in the cache
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// The key's certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Make it once more from nothing, and fail if something else comes out
+    #[arg(long)]
+    twice: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Whose kernel an image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kernel {
+    /// Debian's: nothing to compile, but it lacks drivers that cards need
+    Debian,
+}
+
+/// Whom an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum For {
+    /// A card in use
+    Ordinary,
+    /// Tests: the console is a shell of root's, and the API is open to the management link
+    Test,
+}
+
+/// An image that cannot be had.
+#[derive(Debug, thiserror::Error)]
+enum ArgumentError {
+    /// The board boots otherwise.
+    #[error("no disk image is made for {0}: it does not boot from one")]
+    NoDisk(String),
+    /// What was made again of the same is not the same.
+    #[error("{0} has another hash when it is made again")]
+    Differs(String),
+    /// Nothing says which time the files of the image shall have.
+    #[error("SOURCE_DATE_EPOCH is no number of seconds: {0:?}")]
+    Epoch(String),
+}
+
+/// The verb.
+pub(crate) fn main(arguments: &Arguments) -> ExitCode {
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => verb::report(error.as_ref()),
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let places = Places::of_repository()?;
+    let boards = Boards::built_in()?;
+    if arguments.common.update_lock {
+        let disks: Vec<&Board> = boards.iter().filter(|board| board.makes(ImageKind::Disk)).collect();
+        for line in images::update_lock(&places, &disks)? {
+            println!("  {line}");
+        }
+        return Ok(());
+    }
+    let start = Instant::now();
+    let image = make(arguments, &places, &boards)?;
+    println!("image: done in {:.0} s; in {}:", start.elapsed().as_secs_f64(), place(&image.disk));
+    for file in [&image.disk, &image.root, &image.uki, &image.description] {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        println!("  {name:<36} {:>8.1} MB", on_disk(file)? as f64 / 1e6);
+    }
+    if arguments.key.is_none() {
+        println!(
+            "image: signed with the key for tests: a firmware that trusts it trusts everybody who has it"
+        );
+    }
+    if arguments.profile == For::Test {
+        println!("image: FOR TESTS: whoever has its console or its management link has the card");
+    }
+    Ok(())
+}
+
+fn place(disk: &Path) -> String {
+    disk.parent().unwrap_or(disk).display().to_string()
+}
+
+/// What a file takes on the disk: holes take nothing.
+fn on_disk(file: &Path) -> std::io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(std::fs::metadata(file)?.blocks() * 512)
+}
+
+fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Image, Box<dyn Error>> {
+    let board = boards.get(&arguments.board)?;
+    if !board.makes(ImageKind::Disk) {
+        return Err(ArgumentError::NoDisk(board.name.clone()).into());
+    }
+    let Kernel::Debian = arguments.kernel;
+    let profile = if arguments.quick { Profile::Ci } else { Profile::Release };
+    let options: Options = arguments.common.options(profile);
+    verb::prepare(places, options.policy)?;
+    setup::tools(images::HOST_PACKAGES)?;
+    let products = cross::build(places, board, &options)?;
+    let programs = Programs { datapath: products.datapath, agent: products.agent, nicctl: products.nicctl };
+    let epoch = epoch()?;
+    let version = match &arguments.version {
+        Some(version) => version.clone(),
+        None => format!("{}.{}", env!("CARGO_PKG_VERSION"), digits(epoch)?),
+    };
+    let signer = match (&arguments.key, &arguments.cert) {
+        (Some(key), Some(certificate)) => Signer { key: key.clone(), certificate: certificate.clone() },
+        _ => Signer::for_tests(&places.cache)?,
+    };
+    let request = Request {
+        places,
+        board,
+        profile: match arguments.profile {
+            For::Ordinary => images::Profile::Ordinary,
+            For::Test => images::Profile::Test,
+        },
+        programs: &programs,
+        version: &version,
+        epoch,
+        parameters: arguments.parameters.as_deref(),
+        signer: &signer,
+        policy: options.policy,
+        anew: false,
+    };
+    let image = images::build(&request)?;
+    if arguments.twice {
+        println!("image: once more, from nothing");
+        compare(&image, &images::build(&Request { anew: true, ..request })?)?;
+    }
+    Ok(image)
+}
+
+/// Holds two images against each other.
+fn compare(image: &Image, again: &Image) -> Result<(), Box<dyn Error>> {
+    for (one, other) in [(&image.root, &again.root), (&image.uki, &again.uki), (&image.disk, &again.disk)] {
+        let (hash, again) = (cross::packages::sha256(one)?, cross::packages::sha256(other)?);
+        let name = one.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if hash != again {
+            return Err(ArgumentError::Differs(name).into());
+        }
+        println!("image: {name}: {hash}, twice");
+    }
+    Ok(())
+}
+
+/// Makes the image that the twin boots.
+pub(crate) fn for_twin(common: Common, quick: bool, twice: bool) -> Result<Image, Box<dyn Error>> {
+    let arguments = Arguments {
+        board: "generic".to_owned(),
+        kernel: Kernel::Debian,
+        profile: For::Test,
+        quick,
+        version: None,
+        parameters: None,
+        key: None,
+        cert: None,
+        twice,
+        common,
+    };
+    make(&arguments, &Places::of_repository()?, &Boards::built_in()?)
+}
+
+/// The time of all files: SOURCE_DATE_EPOCH, or else the commit's.
+fn epoch() -> Result<u64, Box<dyn Error>> {
+    let text = match env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text,
+        Err(_) => output(Command::new("git").current_dir(cargo::root()).args(["log", "-1", "--format=%ct"]))?,
+    };
+    let text = text.trim();
+    Ok(text.parse().map_err(|_| ArgumentError::Epoch(text.to_owned()))?)
+}
+
+/// A time as a number that sorts: year to second.
+fn digits(epoch: u64) -> Result<String, Box<dyn Error>> {
+    let text = output(Command::new("date").args(["-u", "-d", &format!("@{epoch}"), "+%Y%m%d%H%M%S"]))?;
+    Ok(text.trim().to_owned())
+}
