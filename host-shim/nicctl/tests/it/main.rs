@@ -3,6 +3,7 @@
 mod files;
 mod mock;
 mod overlay;
+mod system;
 
 use std::io::Write;
 use std::path::Path;
