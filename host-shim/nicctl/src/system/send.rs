@@ -34,7 +34,7 @@ impl Bundle {
             if metadata.is_dir() {
                 return Err(io::ErrorKind::IsADirectory.into());
             }
-            (Box::new(file), metadata.is_file().then(|| metadata.len()))
+            (Box::new(file), metadata.is_file().then_some(metadata.len()))
         };
         Ok(Bundle { source, sent: 0, progress: Progress::new(total), failed: Arc::default() })
     }

@@ -19,8 +19,8 @@ use tokio::process::{Child, Command};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
-const IMAGE: [u8; 200_000] = [0x5a; 200_000];
-const UKI: [u8; 50_000] = [0xa5; 50_000];
+static IMAGE: [u8; 200_000] = [0x5a; 200_000];
+static UKI: [u8; 50_000] = [0xa5; 50_000];
 
 /// The card's disk.
 struct Card {
