@@ -1,14 +1,14 @@
 //! nic-agent: the control plane on the card.
 //!
-//! It serves nic.v1, keeps the configuration in a store, and keeps nic-datapath at the newest
-//! revision. On a card with slots it updates the card's software, and blesses a version that does its work. This
-//! crate is wiring; what it wires is in [`bindings`], [`feed`], [`figures`], [`slots`] and [`trial`].
+//! It serves nic.v1, keeps the configuration in a store, and keeps nic-datapath at the newest revision. On a
+//! card with slots it updates the card's software, and blesses a version that does its work. This crate is
+//! wiring; what it wires is in [`bindings`], [`feed`], [`figures`], [`slots`] and [`trial`].
 //!
 //! It may be killed at any time: what was acknowledged is on disk, and nic-datapath goes on by its last
 //! policy until the next start.
 //!
-//! **May know:** the API, the store, the compiler, the link, the page of metrics, the slots. **May not know:** DPDK, flows' insides,
-//! hardware.
+//! **May know:** the API, the store, the compiler, the link, the page of metrics, the slots. **May not know:**
+//! DPDK, flows' insides, hardware.
 
 #![forbid(unsafe_code)]
 
