@@ -13,6 +13,7 @@ pub const SERVICES: &[&str] = &[
     "nic.v1.PortService",
     "nic.v1.StatsService",
     "nic.v1.StatusService",
+    "nic.v1.SystemService",
     "nic.v1.TraceService",
     "nic.v1.TunnelPeerService",
     "nic.v1.VtepService",

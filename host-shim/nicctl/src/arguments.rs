@@ -1,5 +1,7 @@
 //! The command line.
 
+mod system;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::RequestId;
 use crate::top;
+
+pub use system::{System, SystemCommand};
 
 /// Configures and inspects a SmartNIC through nic.v1.
 #[derive(Debug, Parser)]
@@ -50,7 +54,8 @@ Exit codes:
   7  not permitted
   8  not confirmed
   9  accepted, but not applied within --wait
-  10 not as it should be: the card is not healthy (status), or flows and rules differ (flows --audit)
+  10 not as it should be: the card is not healthy (status), flows and rules
+     differ (flows --audit), or what runs has not proven itself (system status --wait)
   11 flash: the card was reset, and does not run the new image";
 
 /// How results are written.
@@ -107,6 +112,8 @@ pub enum Command {
     },
     /// Show counters.
     Stats,
+    /// Update the card's own software, go back, reboot.
+    System(System),
     /// Show what each port does now, and whose packets take the slow path's time.
     Top(Top),
     /// Show the state of the agent and its datapath.

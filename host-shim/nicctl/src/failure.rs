@@ -51,6 +51,13 @@ pub enum Failure {
     Flash(Box<FlashFailure>),
     /// An image was not shown or made.
     Bfb(Box<BfbFailure>),
+    /// A bundle cannot be read.
+    Bundle {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The result could not be written.
     Output(io::Error),
     /// The result has no JSON or YAML form.
@@ -147,7 +154,10 @@ impl Failure {
     /// The process's exit code; `nicctl --help` lists them.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Output(_) | Failure::Encode(_) | Failure::Read(ReadError::Io { .. }) => 1,
+            Failure::Output(_)
+            | Failure::Encode(_)
+            | Failure::Bundle { .. }
+            | Failure::Read(ReadError::Io { .. }) => 1,
             Failure::Usage(_) => 2,
             Failure::Read(ReadError::Faults(_) | ReadError::EmptyDirectory(_)) | Failure::Import(_) => 3,
             Failure::Connect { .. } => 6,
@@ -211,6 +221,7 @@ impl fmt::Display for Failure {
             Failure::Unhealthy => f.write_str("the card is not healthy"),
             Failure::Flash(failure) => failure.fmt(f),
             Failure::Bfb(failure) => write!(f, "error: {}", printable(&Chain(&failure.0).to_string())),
+            Failure::Bundle { path, source } => write!(f, "error: {path}: {source}"),
             Failure::Output(error) => write!(f, "error: cannot write the result: {error}"),
             Failure::Encode(error) => write!(f, "error: cannot write the result: {error}"),
         }

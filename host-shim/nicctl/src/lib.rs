@@ -23,6 +23,7 @@ mod output;
 mod read;
 mod resource;
 mod status;
+mod system;
 pub mod table;
 mod top;
 mod trace;
@@ -84,6 +85,7 @@ async fn carry_out(
         Command::Capabilities { unsupported } => read::capabilities(client, unsupported, output, out).await,
         Command::Stats => read::stats(client, output, out).await,
         Command::Top(command) => top::run(client, command, output, out).await,
+        Command::System(command) => system::run(client, command, output, out).await,
         Command::Status => status::run(client, output, out).await,
         Command::Completion { .. } | Command::Flash(_) | Command::Bfb { .. } => Ok(()),
     }

@@ -1,13 +1,14 @@
 //! nic-agent: the control plane on the card.
 //!
-//! It serves nic.v1, keeps the configuration in a store, and keeps nic-datapath at the newest
-//! revision. This crate is wiring; what it wires is in [`bindings`], [`feed`] and [`figures`].
+//! It serves nic.v1, keeps the configuration in a store, and keeps nic-datapath at the newest revision. On a
+//! card with slots it updates the card's software, and blesses a version that does its work. This crate is
+//! wiring; what it wires is in [`bindings`], [`feed`], [`figures`], [`slots`] and [`trial`].
 //!
 //! It may be killed at any time: what was acknowledged is on disk, and nic-datapath goes on by its last
 //! policy until the next start.
 //!
-//! **May know:** the API, the store, the compiler, the link, the page of metrics. **May not know:** DPDK, flows' insides,
-//! hardware.
+//! **May know:** the API, the store, the compiler, the link, the page of metrics, the slots. **May not know:**
+//! DPDK, flows' insides, hardware.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,8 @@ mod bindings;
 mod feed;
 mod figures;
 mod options;
+mod slots;
+mod trial;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use nic_api::{Configuration, Datapath, Gate, Health, Role, ServeError};
 use nic_link::client;
 use nic_process::{log, signals, socket};
 use nic_store::Store;
+use nic_update::Folders;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -35,8 +39,6 @@ use feed::Feed;
 use figures::{Counted, Figures};
 use options::{Address, Options};
 
-/// The store's file in its folder.
-const STORE: &str = "store.redb";
 /// How often what may be wrong is looked at, whether or not somebody asks.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// The process's user and group may configure the card.
@@ -56,21 +58,29 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&options.state_dir)?;
-    let store = Arc::new(Store::open(&options.state_dir.join(STORE))?);
+    let slots = slots::open(options);
+    let (store, kept) = slots::open_store(options, slots.as_ref().ok())?;
+    let store = Arc::new(store);
     tracing::info!(store = %store.id(), revision = store.state().revision().0, "store open");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(options, &store));
+    let served = runtime.block_on(serve(options, &store, slots, kept));
     // Transactions that are under way end on disk before the process does.
     runtime.shutdown_timeout(Duration::from_secs(5));
     served
 }
 
-async fn serve(options: &Options, store: &Arc<Store>) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(
+    options: &Options,
+    store: &Arc<Store>,
+    slots: Result<Folders, String>,
+    kept: bool,
+) -> Result<(), Box<dyn std::error::Error>> {
     let version = env!("CARGO_PKG_VERSION");
     let (feed, follow) = Feed::new(Arc::clone(store));
     let link = client::Config {
         socket: options.datapath.clone(),
-        adopt: options.adopt,
+        // What took the store's place is older, or another, than what nic-datapath has.
+        adopt: options.adopt || !kept,
         version: version.to_owned(),
     };
     let (datapath, keep_in_step) = client::run(link, feed);
@@ -85,7 +95,17 @@ async fn serve(options: &Options, store: &Arc<Store>) -> Result<(), Box<dyn std:
     tokio::spawn(keep_in_step);
     tokio::spawn(count_restarts);
     tokio::spawn(watch_over(Arc::clone(&health)));
-    let routes = nic_api::routes(configuration, linked, health, version.to_owned(), started).await?;
+    let (slots, trial) = slots::serve(options, slots, store);
+    if let (Some(updater), Some(door)) = (trial, options.listen.first()) {
+        let watched = trial::Watched {
+            configuration: Arc::clone(&configuration),
+            datapath: Arc::clone(&linked),
+            door: door.clone(),
+            management: options.management_interface.clone(),
+        };
+        tokio::spawn(trial::run(updater, watched, options.reboot_request.clone()));
+    }
+    let routes = nic_api::routes(configuration, linked, health, slots, version.to_owned(), started).await?;
     let calls = Arc::new(figures::calls(nic_api::methods()?));
 
     let mut doors = Doors { files: Vec::new(), open: JoinSet::new(), stopped };

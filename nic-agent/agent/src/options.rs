@@ -27,6 +27,19 @@ pub(crate) struct Options {
     #[arg(long, default_value = "/var/lib/nic-agent", value_name = "DIR")]
     pub(crate) state_dir: PathBuf,
 
+    /// The folder that names the card's slots, as its image lays it out. Without it the card's software
+    /// cannot be updated through the API.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) slots: Option<PathBuf>,
+
+    /// The file that appears when the card shall reboot; a unit of the image watches it.
+    #[arg(long, default_value = "/run/nic-agent/reboot", value_name = "PATH")]
+    pub(crate) reboot_request: PathBuf,
+
+    /// The network interface of the management path. A new version must have it up to prove itself.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) management_interface: Option<String>,
+
     /// Replace the policy that nic-datapath has, even if it came from another store or is newer.
     #[arg(long)]
     pub(crate) adopt: bool,

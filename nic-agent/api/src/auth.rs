@@ -56,7 +56,7 @@ pub enum Identity {
 
 /// How the names of methods begin that only read. Any other changes something. An audit reads unless it is
 /// to repair, and then its service asks for the role.
-const READS: &[&str] = &["Audit", "Get", "List", "Trace", "Watch"];
+const READS: &[&str] = &["Audit", "Get", "List", "Trace", "Verify", "Watch"];
 
 /// Whether a method may change something. Health and reflection do not.
 fn writes(method: &str) -> bool {

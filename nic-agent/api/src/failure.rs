@@ -10,6 +10,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::ERROR_DOMAIN;
 use crate::seam::{CommitError, DatapathError};
+use crate::slots::SlotsError;
 
 /// Details travel in trailers, whose size clients limit: so many faults are told one by one.
 const MAX_FAULTS: usize = 20;
@@ -172,6 +173,32 @@ impl From<DatapathError> for Failure {
             DatapathError::Packet(_) => Fault::argument(ErrorReason::PacketInvalid, "packet", text).into(),
             DatapathError::Fault(_) => Fault::new(Code::Internal, ErrorReason::InternalFault, text).into(),
         }
+    }
+}
+
+impl From<SlotsError> for Failure {
+    fn from(error: SlotsError) -> Failure {
+        let text = error.to_string();
+        let other = |code, reason| Fault::new(code, reason, text.clone());
+        let bundle = |reason| Fault::argument(reason, "chunk", text.clone());
+        let fault = match error {
+            SlotsError::Absent(_) => other(Code::FailedPrecondition, ErrorReason::SlotsAbsent),
+            SlotsError::Busy(_) => other(Code::Aborted, ErrorReason::InstallBusy),
+            SlotsError::Needed(_) => other(Code::FailedPrecondition, ErrorReason::SlotNeeded),
+            SlotsError::Malformed(_) => bundle(ErrorReason::BundleMalformed),
+            SlotsError::Untrusted(_) => bundle(ErrorReason::BundleUntrusted),
+            SlotsError::Expired(_) => bundle(ErrorReason::BundleExpired),
+            SlotsError::Older(_) => bundle(ErrorReason::BundleOlder),
+            SlotsError::Board { board, .. } => bundle(ErrorReason::BundleBoard).with("board", board),
+            SlotsError::TooSlow(_) => other(Code::Aborted, ErrorReason::BundleTooSlow),
+            SlotsError::NotNewer(_) => other(Code::FailedPrecondition, ErrorReason::VersionNotNewer),
+            SlotsError::Version(_) => Fault::argument(ErrorReason::FieldMalformed, "version", text),
+            SlotsError::NotInstalled(_) => other(Code::NotFound, ErrorReason::VersionNotInstalled),
+            SlotsError::Nothing(_) => other(Code::FailedPrecondition, ErrorReason::RollbackImpossible),
+            SlotsError::Full(_) => other(Code::ResourceExhausted, ErrorReason::SlotsFull),
+            SlotsError::Failed(_) => other(Code::Internal, ErrorReason::SlotsFailed),
+        };
+        fault.into()
     }
 }
 

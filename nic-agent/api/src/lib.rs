@@ -1,7 +1,7 @@
 //! The gRPC services of nic.v1: one file a service, and conversion only.
 //!
 //! What a service needs from the rest of nic-agent stands in the traits of [`seam`]: the
-//! [`Configuration`] (the store) and the [`Datapath`] (the link). [`routes`] makes the services,
+//! [`Configuration`] (the store), the [`Datapath`] (the link) and the [`Slots`]. [`routes`] makes the services,
 //! health and reflection included; [`serve`] serves them behind a door, where every call gets an id, is
 //! authorised and audited ([`auth`]).
 //!
@@ -22,6 +22,7 @@ mod page;
 pub mod seam;
 mod server;
 mod services;
+pub mod slots;
 
 pub use auth::{Gate, Peer, Role};
 pub use call::{Observer, REQUEST_ID};
@@ -31,6 +32,7 @@ pub use seam::{
     News, RequestKey,
 };
 pub use server::{Method, ServeError, methods, routes, serve};
+pub use slots::{NoSlots, Slots, SlotsError};
 
 /// The `domain` of nic.v1's errors in `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "nic.v1";

@@ -14,6 +14,7 @@ use nic_proto::v1::learned_service_server::LearnedServiceServer;
 use nic_proto::v1::port_service_server::PortServiceServer;
 use nic_proto::v1::stats_service_server::StatsServiceServer;
 use nic_proto::v1::status_service_server::StatusServiceServer;
+use nic_proto::v1::system_service_server::SystemServiceServer;
 use nic_proto::v1::trace_service_server::TraceServiceServer;
 use nic_proto::v1::tunnel_peer_service_server::TunnelPeerServiceServer;
 use nic_proto::v1::vtep_service_server::VtepServiceServer;
@@ -33,9 +34,10 @@ use crate::core::Core;
 use crate::health::Health;
 use crate::seam::{Configuration, Datapath};
 use crate::services::{
-    Bridges, Capabilities, Config, FdbEntries, FlowRules, Flows, Learned, Ports, Statistics, SystemState,
-    Traces, TunnelPeers, Vteps, Watches,
+    Bridges, Capabilities, Config, FdbEntries, FlowRules, Flows, Learned, Ports, Statistics, System,
+    SystemState, Traces, TunnelPeers, Vteps, Watches,
 };
+use crate::slots::Slots;
 
 /// Calls that one connection may have open; one more waits.
 const MAX_STREAMS: u32 = 256;
@@ -62,6 +64,7 @@ pub async fn routes(
     configuration: Arc<dyn Configuration>,
     datapath: Arc<dyn Datapath>,
     health: Arc<Health>,
+    slots: Arc<dyn Slots>,
     version: String,
     started: SystemTime,
 ) -> Result<Routes, ServeError> {
@@ -86,6 +89,7 @@ pub async fn routes(
         CapabilityServiceServer::<Capabilities>::NAME,
         StatsServiceServer::<Statistics>::NAME,
         StatusServiceServer::<SystemState>::NAME,
+        SystemServiceServer::<System>::NAME,
     ] {
         reporter.set_service_status(name, ServingStatus::Serving).await;
     }
@@ -104,7 +108,8 @@ pub async fn routes(
         .add_service(LearnedServiceServer::new(Learned(Arc::clone(&core))))
         .add_service(CapabilityServiceServer::new(Capabilities(Arc::clone(&core))))
         .add_service(StatsServiceServer::new(Statistics(Arc::clone(&core))))
-        .add_service(StatusServiceServer::new(SystemState(core))))
+        .add_service(StatusServiceServer::new(SystemState(core)))
+        .add_service(SystemServiceServer::new(System(slots))))
 }
 
 /// A method that is served.

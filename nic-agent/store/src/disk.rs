@@ -158,6 +158,35 @@ impl Disk {
         transaction.commit()?;
         Ok(())
     }
+
+    /// Writes all records, as they are now, into a database in a new file, durably.
+    pub(crate) fn copy_to(&self, path: &Path) -> Result<(), redb::Error> {
+        let from = self.database.begin_read()?;
+        let file =
+            File::options().read(true).write(true).create_new(true).open(path).map_err(redb::Error::Io)?;
+        let database = Builder::new().create_file(file)?;
+        let to = database.begin_write()?;
+        copy_table(&from, &to, HEADER)?;
+        copy_table(&from, &to, RESOURCES)?;
+        copy_table(&from, &to, REQUESTS)?;
+        to.commit()?;
+        drop(database);
+        File::open(path).and_then(|file| file.sync_all()).map_err(redb::Error::Io)
+    }
+}
+
+/// Copies a table record by record.
+fn copy_table<K: redb::Key + 'static>(
+    from: &redb::ReadTransaction,
+    to: &redb::WriteTransaction,
+    definition: TableDefinition<'_, K, &'static [u8]>,
+) -> Result<(), redb::Error> {
+    let (from, mut to) = (from.open_table(definition)?, to.open_table(definition)?);
+    for entry in from.iter()? {
+        let (key, record) = entry?;
+        to.insert(key.value(), record.value())?;
+    }
+    Ok(())
 }
 
 /// Opens a database and checks all its checksums.

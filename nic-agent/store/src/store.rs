@@ -1,7 +1,7 @@
 //! The store as the rest of nic-agent sees it.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -13,7 +13,7 @@ use crate::disk::{self, Disk, FileMedium, Medium};
 use crate::error::{OpenError, StoreId, SubmitError};
 use crate::history::{Compacted, History};
 use crate::requests::Request;
-use crate::writer::{Submission, Writer};
+use crate::writer::{CopyTo, Submission, Task, Writer};
 
 /// Transactions that may wait; who comes then, waits to wait.
 const QUEUE: usize = 256;
@@ -27,7 +27,7 @@ pub struct Store {
     events: broadcast::Sender<Event>,
     history: Arc<Mutex<History>>,
     failing: watch::Receiver<Option<String>>,
-    queue: Option<mpsc::Sender<Submission>>,
+    queue: Option<mpsc::Sender<Task>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -146,8 +146,20 @@ impl Store {
         let (answer, committed) = oneshot::channel();
         let submission = Submission { call, transaction, request, answer };
         let queue = self.queue.as_ref().ok_or(SubmitError::Closed)?;
-        queue.send(submission).await.map_err(|_| SubmitError::Closed)?;
+        queue.send(Task::Submit(submission)).await.map_err(|_| SubmitError::Closed)?;
         committed.await.unwrap_or(Err(SubmitError::Closed))
+    }
+
+    /// Writes the store as it is now into a new file, whole and durable, and says its revision. Blocks, so it
+    /// must not be called where futures run.
+    ///
+    /// # Errors
+    /// The file is there already, or cannot be written; or the store cannot be read.
+    pub fn copy_to(&self, path: PathBuf) -> Result<Revision, SubmitError> {
+        let (answer, copied) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or(SubmitError::Closed)?;
+        queue.blocking_send(Task::Copy(CopyTo { path, answer })).map_err(|_| SubmitError::Closed)?;
+        copied.blocking_recv().unwrap_or(Err(SubmitError::Closed))
     }
 
     /// The state now, and from it all changes in order.

@@ -428,3 +428,21 @@ async fn a_failed_sync_is_told_and_what_reached_the_disk_is_found_out() {
         assert_eq!(subscription.state().revision(), Revision(1));
     }
 }
+
+#[test]
+fn a_copy_opens_as_the_store_was_then_and_the_store_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, copy) = (folder.path().join("store.redb"), folder.path().join("copy"));
+    let store = Store::open(&path).expect("a new store");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(store.submit(lab(), None)).expect("done");
+    runtime.block_on(store.submit(overlay(), None)).expect("done");
+    let then = store.state();
+    assert_eq!(store.copy_to(copy.clone()).expect("copied"), then.revision());
+    runtime.block_on(store.submit(create(port("late", "pf0vf8")), None)).expect("done");
+    assert!(store.copy_to(copy.clone()).is_err(), "a copy is not overwritten");
+    let copied = Store::open(&copy).expect("sound");
+    assert_eq!((copied.id(), copied.state().revision()), (store.id(), then.revision()));
+    let all = |state: &State| state.resources().map(|resource| format!("{resource:?}")).collect::<Vec<_>>();
+    assert_eq!(all(&copied.state()), all(&then));
+}

@@ -1,9 +1,10 @@
 //! The one thread that writes.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nic_model::{Action, State, Transaction, plan};
-use nic_policy::CallId;
+use nic_policy::{CallId, Revision};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::codec;
@@ -15,6 +16,20 @@ use crate::store::{Commit, Committed, Event};
 
 /// The most transactions that are written and synced as one.
 const MAX_GROUP: usize = 64;
+
+/// What the thread is asked for.
+#[derive(Debug)]
+pub(crate) enum Task {
+    Submit(Submission),
+    Copy(CopyTo),
+}
+
+/// A copy of the store that is asked for, and who waits for it.
+#[derive(Debug)]
+pub(crate) struct CopyTo {
+    pub(crate) path: PathBuf,
+    pub(crate) answer: oneshot::Sender<Result<Revision, SubmitError>>,
+}
 
 /// A transaction that waits, and who waits for it.
 #[derive(Debug)]
@@ -85,16 +100,37 @@ impl Writer {
     }
 
     /// Serves until nobody can submit any more.
-    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Submission>) {
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Task>) {
         while let Some(first) = queue.blocking_recv() {
-            let mut group = vec![first];
-            while group.len() < MAX_GROUP
-                && let Ok(next) = queue.try_recv()
-            {
-                group.push(next);
+            let (mut group, mut copy, mut next) = (Vec::new(), None, Some(first));
+            while let Some(task) = next.take() {
+                match task {
+                    Task::Submit(submission) => group.push(submission),
+                    // It has what was submitted before.
+                    Task::Copy(wanted) => {
+                        copy = Some(wanted);
+                        break;
+                    }
+                }
+                if group.len() < MAX_GROUP {
+                    next = queue.try_recv().ok();
+                }
             }
-            self.serve(group);
+            if !group.is_empty() {
+                self.serve(group);
+            }
+            if let Some(CopyTo { path, answer }) = copy {
+                // Whoever waited may be gone.
+                let _ = answer.send(self.copy(&path));
+            }
         }
+    }
+
+    fn copy(&mut self, path: &Path) -> Result<Revision, SubmitError> {
+        self.open_again()?;
+        let disk = self.disk.as_ref().ok_or(SubmitError::Closed)?;
+        disk.copy_to(path)?;
+        Ok(self.state.revision())
     }
 
     /// Does a group of transactions. Their answers are sent when all is on disk: even a refusal may be

@@ -156,6 +156,20 @@ def resource(name, uid, number, *spec):
     return store_row(2, name, message((1, name.split("/")[1]), (2, meta), (number, message(*spec))))
 
 
+def bundle(files, *targets):
+    """An update bundle: metadata by name, and targets."""
+    metadata = b"".join(bytes([len(name)]) + name + struct.pack("<I", len(data)) + data for name, data in files)
+    parts = (bytes([len(name)]) + name + struct.pack("<Q", len(data)) + data for name, data in targets)
+    return b"nicbndl\1" + struct.pack("<I", len(metadata)) + metadata + b"".join(parts)
+
+
+WHOLE = bundle([(b"1.root.json", b"{}"), (b"timestamp.json", b"{}")], (b"root.img", b"image"), (b"uki.efi", b"uki"))
+put("update_bundle", "whole", WHOLE)
+put("update_bundle", "cut", WHOLE[:-2])
+put("update_bundle", "endless", WHOLE + b"\4more")
+put("update_bundle", "empty", bundle([]))
+put("update_bundle", "path", bundle([(b"../x", b"")], (b"a/b", b"")))
+
 put("store_file", "port", b"\2" + resource("ports/x", 8, 3, (1, "pf0vf9"), (2, 1), (3, 1400), (4, "02:00:00:00:00:07"), (6, "bridges/a"), (7, message((1, 20), (2, "bridges/c")))) + resource("bridges/c", 9, 5))
 put("store_file", "rule", b"\2" + resource("flowRules/out", 3, 4, (1, "in_port=vm1,actions=drop"), (2, 9)))
 put("store_file", "fdb", b"\2" + resource("fdbEntries/a.020000000009", 8, 8, (1, "bridges/a"), (2, "02:00:00:00:00:09"), (4, "tunnelPeers/p"), (5, "192.0.2.9")))

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod flow;
 pub mod image;
 pub mod link;
@@ -60,6 +61,7 @@ pub const TARGETS: &[Target] = &[
     target("import", resource::import),
     target("datapath_message", link::datapath_message),
     slow("datapath_service", link::datapath_service, 5_000),
+    target("update_bundle", bundle::update_bundle),
     slow("store_file", store::store_file, 500),
     slow("slow_path", slowpath::slow_path, 2_000),
     slow("bfb", image::bfb, 5_000),

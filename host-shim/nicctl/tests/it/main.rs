@@ -4,6 +4,7 @@ mod files;
 mod flash;
 mod mock;
 mod overlay;
+mod system;
 
 use std::io::Write;
 use std::path::Path;

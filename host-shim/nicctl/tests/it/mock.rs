@@ -1,6 +1,7 @@
 //! An API to talk to: resources in memory, fixed answers for the rest, errors on demand.
 
 mod overlay;
+mod system;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub(crate) struct State {
     pub(crate) trace: Option<TraceRequest>,
     /// What all calls were called, in their order.
     pub(crate) calls: Vec<String>,
+    /// The card's slots.
+    pub(crate) software: system::Software,
     /// How often the counters were read: they grow with each reading, if this counts.
     pub(crate) readings: Option<u64>,
 }
@@ -79,6 +82,7 @@ impl Mock {
             .add_service(tunnel_peer_service_server::TunnelPeerServiceServer::new(api.clone()))
             .add_service(fdb_entry_service_server::FdbEntryServiceServer::new(api.clone()))
             .add_service(learned_service_server::LearnedServiceServer::new(api.clone()))
+            .add_service(system_service_server::SystemServiceServer::new(api.clone()))
             .add_service(watch_service_server::WatchServiceServer::new(api.clone()));
         let entered = runtime.enter();
         let listener = UnixListener::bind(directory.path().join("api.sock")).expect("a socket");

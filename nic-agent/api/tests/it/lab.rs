@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
 use nic_api::{
     CommitError, Committed, Configuration, Datapath, DatapathError, DatapathView, FollowError, Followed,
-    Gate, Health, News, Observer, RequestKey, Role, routes, serve,
+    Gate, Health, News, NoSlots, Observer, RequestKey, Role, Slots, routes, serve,
 };
 use nic_flow::PortId;
 use nic_model::{State, Transaction};
@@ -191,6 +191,10 @@ impl Observer for Heard {
     }
 }
 
+fn no_slots() -> Arc<dyn Slots> {
+    Arc::new(NoSlots("the test says so".to_owned()))
+}
+
 /// A server that runs until this is dropped.
 pub(crate) struct Lab {
     pub(crate) channel: Channel,
@@ -213,7 +217,12 @@ impl Lab {
     }
 
     pub(crate) async fn with_role(role: Role) -> Lab {
-        Lab::at(tempfile::tempdir().expect("a directory"), role).await
+        Lab::at(tempfile::tempdir().expect("a directory"), role, no_slots()).await
+    }
+
+    /// A server of a card with slots.
+    pub(crate) async fn with_slots(role: Role, slots: Arc<dyn Slots>) -> Lab {
+        Lab::at(tempfile::tempdir().expect("a directory"), role, slots).await
     }
 
     /// A server with a copy of this one's store, as if it had been killed now and started again.
@@ -221,16 +230,16 @@ impl Lab {
         let directory = tempfile::tempdir().expect("a directory");
         let (from, to) = (self.directory().join("store.redb"), directory.path().join("store.redb"));
         std::fs::copy(from, to).expect("copied");
-        Lab::at(directory, Role::Owner).await
+        Lab::at(directory, Role::Owner, no_slots()).await
     }
 
-    async fn at(directory: tempfile::TempDir, role: Role) -> Lab {
+    async fn at(directory: tempfile::TempDir, role: Role, slots: Arc<dyn Slots>) -> Lab {
         let store = Arc::new(Store::open(&directory.path().join("store.redb")).expect("a store"));
         let datapath = Arc::new(Told::default());
         let told: Arc<dyn Datapath> = Arc::clone(&datapath) as Arc<dyn Datapath>;
         let kept: Arc<dyn Configuration> = Arc::new(Kept(Arc::clone(&store)));
         let health = Arc::new(Health::new(Arc::clone(&kept), Arc::clone(&told)));
-        let routes = routes(kept, told, health, "1.2.3".to_owned(), SystemTime::now());
+        let routes = routes(kept, told, health, slots, "1.2.3".to_owned(), SystemTime::now());
         let routes = routes.await.expect("the description of nic.v1 is whole");
         let path = directory.path().join("nic.sock");
         let incoming = UnixListenerStream::new(UnixListener::bind(&path).expect("a socket"));

@@ -9,4 +9,5 @@ mod learned;
 mod operations;
 mod overlay;
 mod resources;
+mod system;
 mod watch;

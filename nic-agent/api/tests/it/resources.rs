@@ -300,7 +300,9 @@ fn a_viewer_may_call_what_only_reads_and_an_owner_everything() {
         prost::Message::decode(nic_proto::FILE_DESCRIPTOR_SET).expect("a description");
     let services = set.file.iter().flat_map(|file| &file.service);
     let methods = services.flat_map(|service| service.method.iter().map(move |method| (service, method)));
-    let changes = ["Create", "Update", "Delete", "Apply", "Flush"];
+    let system = ["Install", "Activate", "Rollback", "Reboot", "FactoryReset"];
+    let changes = ["Create", "Update", "Delete", "Apply", "Flush"].into_iter().chain(system);
+    let changes: Vec<&str> = changes.collect();
     let mut refused = 0;
     for (service, method) in methods {
         let path = format!("/nic.v1.{}/{}", service.name(), method.name());
@@ -309,7 +311,7 @@ fn a_viewer_may_call_what_only_reads_and_an_owner_everything() {
         assert!(Role::Owner.may(&path));
         refused += usize::from(!expected);
     }
-    assert_eq!(refused, 6 * 3 + 3);
+    assert_eq!(refused, 6 * 3 + 3 + 5);
     for path in ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"]
     {
         assert!(Role::Viewer.may(path), "{path}");

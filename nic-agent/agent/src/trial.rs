@@ -1,0 +1,147 @@
+//! A version on trial: looks at the card's health until it is blessed, or has the card boot again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nic_api::{Configuration, Datapath, DatapathView};
+use nic_policy::Revision;
+use nic_update::{Health, Trial, Updater, Verdict};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::options::Address;
+use crate::slots::request_reboot;
+
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Where the kernel tells of network interfaces.
+const INTERFACES: &str = "/sys/class/net";
+
+/// What is looked at.
+pub(crate) struct Watched {
+    pub(crate) configuration: Arc<dyn Configuration>,
+    pub(crate) datapath: Arc<dyn Datapath>,
+    /// Where nic.v1 is served.
+    pub(crate) door: Address,
+    /// The interface of the management path, if one is named.
+    pub(crate) management: Option<String>,
+}
+
+impl Watched {
+    /// `revision` is what was configured when the trial began: what came since may still be on its way.
+    async fn look(&self, revision: Revision, interfaces: &Path) -> Health {
+        Health {
+            forwarding: forwards(&self.datapath.view(), revision),
+            serving: opens(&self.door).await,
+            store: self.configuration.failing().is_none(),
+            management: self.management.as_deref().is_none_or(|name| is_up(interfaces, name)),
+        }
+    }
+}
+
+/// Whether nic-datapath does its work by that revision, or a later one.
+fn forwards(view: &DatapathView, revision: Revision) -> bool {
+    view.connected && view.refused.is_none() && !view.devices.is_empty() && view.applied >= revision
+}
+
+/// Whether somebody answers at a door.
+async fn opens(door: &Address) -> bool {
+    match door {
+        Address::Unix(path) => UnixStream::connect(path).await.is_ok(),
+        Address::Loopback(address) => TcpStream::connect(address).await.is_ok(),
+    }
+}
+
+/// Whether an interface is up; one that has no notion of it is.
+fn is_up(interfaces: &Path, name: &str) -> bool {
+    let state = std::fs::read_to_string(interfaces.join(name).join("operstate"));
+    state.is_ok_and(|state| matches!(state.trim(), "up" | "unknown"))
+}
+
+/// Blesses what runs once it has proven itself; asks for a reboot if it does not.
+pub(crate) async fn run(updater: Arc<Updater>, watched: Watched, reboot: PathBuf) {
+    let started = Instant::now();
+    let revision = watched.configuration.state().revision();
+    let mut trial = Trial::new(started.elapsed());
+    tracing::info!(revision = revision.0, "this version is on trial");
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let health = watched.look(revision, Path::new(INTERFACES)).await;
+        match trial.look(started.elapsed(), &health) {
+            Verdict::Wait => {}
+            Verdict::Bless => {
+                let blessing = Arc::clone(&updater);
+                let blessed = tokio::task::spawn_blocking(move || blessing.bless()).await;
+                match blessed {
+                    Ok(Ok(_)) => return,
+                    // The ESP may come back; without a blessing the boot loader goes back one day.
+                    Ok(Err(error)) => tracing::error!(%error, "this version cannot be blessed"),
+                    Err(error) => tracing::error!(%error, "this version cannot be blessed"),
+                }
+            }
+            Verdict::Reboot => {
+                tracing::error!(missing = ?health.missing(), "this version has not proven itself");
+                if let Err(error) = request_reboot(&reboot) {
+                    tracing::error!(%error, "no reboot can be asked for");
+                }
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nic_policy::Device;
+
+    use super::*;
+
+    fn view() -> DatapathView {
+        let port = "p0".parse().expect("a device");
+        let device = Device { port, link_up: true, mtu: 9000, mac: Default::default() };
+        DatapathView {
+            connected: true,
+            devices: vec![device],
+            applied: Revision(7),
+            ..DatapathView::default()
+        }
+    }
+
+    #[test]
+    fn a_datapath_forwards_if_it_is_there_with_its_devices_and_the_policy() {
+        assert!(forwards(&view(), Revision(7)));
+        for (what, view) in [
+            ("away", DatapathView { connected: false, ..view() }),
+            ("refusing", DatapathView { refused: Some("a newer schema".to_owned()), ..view() }),
+            ("without devices", DatapathView { devices: Vec::new(), ..view() }),
+            ("behind", DatapathView { applied: Revision(6), ..view() }),
+        ] {
+            assert!(!forwards(&view, Revision(7)), "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_door_is_open_while_somebody_listens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("door.sock");
+        let door = Address::Unix(path.clone());
+        assert!(!opens(&door).await);
+        let listener = tokio::net::UnixListener::bind(&path).expect("a socket");
+        assert!(opens(&door).await);
+        drop(listener);
+        assert!(!opens(&door).await);
+    }
+
+    #[test]
+    fn the_management_path_is_up_when_the_kernel_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(!is_up(folder.path(), "mgmt0"), "there is no such interface");
+        std::fs::create_dir(folder.path().join("mgmt0")).expect("a folder");
+        for (state, up) in
+            [("up\n", true), ("unknown\n", true), ("down\n", false), ("lowerlayerdown\n", false)]
+        {
+            std::fs::write(folder.path().join("mgmt0/operstate"), state).expect("written");
+            assert_eq!(is_up(folder.path(), "mgmt0"), up, "{state:?}");
+        }
+    }
+}
