@@ -30,7 +30,7 @@ struct Card {
 
 /// A nic-agent on it, until it is dropped.
 struct Agent {
-    _process: Child,
+    process: Child,
     channel: Channel,
 }
 
@@ -113,7 +113,7 @@ impl Card {
             command.arg("--slots").arg(self.folder.path());
         }
         let process = command.spawn().expect("a nic-agent");
-        Agent { _process: process, channel: connected(&socket).await }
+        Agent { process, channel: connected(&socket).await }
     }
 }
 
@@ -129,6 +129,11 @@ async fn connected(socket: &Path) -> Channel {
 }
 
 impl Agent {
+    /// Kills it, and returns when it is gone: the next one is not to be taken for it.
+    async fn stop(mut self) {
+        self.process.kill().await.expect("killed");
+    }
+
     fn system(&self) -> SystemServiceClient<Channel> {
         SystemServiceClient::new(self.channel.clone())
     }
@@ -175,7 +180,7 @@ async fn a_card_goes_to_a_new_version_and_back_with_its_configuration_of_then() 
     agent.system().activate(activate).await.expect("activated");
     assert!(card.path("run/reboot").exists(), "a reboot is asked for");
     assert_eq!(card.names(), ["nic-1.0.0.efi", "nic-2.0.0+3.efi"]);
-    drop(agent);
+    agent.stop().await;
 
     // The boot loader's and the image's part; and the blessing, which takes a datapath.
     fs::rename(card.path("esp/nic-2.0.0+3.efi"), card.path("esp/nic-2.0.0.efi")).expect("renamed");
@@ -188,14 +193,14 @@ async fn a_card_goes_to_a_new_version_and_back_with_its_configuration_of_then() 
     let back = agent.system().rollback(pb::RollbackRequest::default()).await.expect("back").into_inner();
     assert_eq!((back.version.as_str(), back.restored_revision, back.revision), ("1.0.0", before, before + 1));
     assert_eq!(card.names(), ["nic-1.0.0.efi", "nic-2.0.0+0.efi"]);
-    drop(agent);
+    agent.stop().await;
 
     card.runs("root-a", "1.0.0");
     let agent = card.start(true).await;
     assert_eq!(agent.revision().await, before, "the configuration of then");
     agent.system().factory_reset(pb::FactoryResetRequest { reboot: false }).await.expect("marked");
     assert_eq!(agent.revision().await, before, "until the next start");
-    drop(agent);
+    agent.stop().await;
     let agent = card.start(true).await;
     assert_eq!(agent.revision().await, 0);
     let refused = agent.install(&card.bundle("1.0.0")).await.expect_err("it runs");
