@@ -294,7 +294,7 @@ pub(crate) fn uki(
     words.extend(["panic=10".to_owned(), "loglevel=5".to_owned(), root.verity.argument()]);
     let line = words.join(" ");
     let release = os_release(request);
-    let inputs = Inputs::new("uki", 1).made("kernel", &kernel.made.key).made("boot", &boot.key);
+    let inputs = Inputs::new("uki", 2).made("kernel", &kernel.made.key).made("boot", &boot.key);
     let inputs = inputs.made("initramfs", &first.key).text("line", &line).text("release", &release);
     let inputs = inputs.text("epoch", &request.epoch.to_string());
     let key = inputs.file(&request.signer.key)?.file(&request.signer.certificate)?.key();
@@ -306,6 +306,7 @@ pub(crate) fn uki(
             initramfs: &first.path,
             os_release: &release,
             command_line: &line,
+            epoch: request.epoch,
         };
         let unsigned = path.with_extension("unsigned");
         uki.write(&unsigned)?;

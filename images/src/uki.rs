@@ -26,6 +26,8 @@ pub(crate) struct Uki<'a> {
     pub(crate) os_release: &'a str,
     /// The kernel's command line.
     pub(crate) command_line: &'a str,
+    /// The time that its header says, in seconds.
+    pub(crate) epoch: u64,
 }
 
 impl Uki<'_> {
@@ -39,7 +41,8 @@ impl Uki<'_> {
             [(".osrel", &release), (".cmdline", &line), (".linux", self.kernel), (".initrd", self.initramfs)];
         let mut address = end(&tool::text(tool::tool(OBJDUMP).arg("-h").arg(self.stub))?)
             .ok_or_else(|| ImageError::Printed { program: OBJDUMP, printed: "no sections".into() })?;
-        let mut command = tool::tool(OBJCOPY);
+        let mut command = at(self.epoch);
+        command.arg(OBJCOPY);
         for (name, file) in sections {
             address = address.next_multiple_of(ALIGNMENT);
             command.arg("--add-section").arg(format!("{name}={}", file.display()));
@@ -52,6 +55,14 @@ impl Uki<'_> {
         }
         Ok(())
     }
+}
+
+/// Runs what follows at that time: objcopy and sbsign write down when they ran, and have no word for another
+/// time.
+fn at(epoch: u64) -> std::process::Command {
+    let mut command = tool::tool("faketime");
+    command.env("FAKETIME_FMT", "%s").args(["-f", &epoch.to_string()]);
+    command
 }
 
 /// Where the last section ends, by objdump's list.
@@ -76,11 +87,10 @@ pub struct Signer {
 
 impl Signer {
     /// Signs a program of the firmware. The time that a signature says is the given one, in seconds, so
-    /// that it is the same each time; sbsign has no word for that.
+    /// that it is the same each time.
     pub(crate) fn sign(&self, program: &Path, signed: &Path, epoch: u64) -> Result<(), ImageError> {
-        let mut command = tool::tool("faketime");
-        command.env("FAKETIME_FMT", "%s").args(["-f", &epoch.to_string(), "sbsign"]);
-        command.arg("--key").arg(&self.key).arg("--cert").arg(&self.certificate);
+        let mut command = at(epoch);
+        command.arg("sbsign").arg("--key").arg(&self.key).arg("--cert").arg(&self.certificate);
         Ok(tool::run(command.arg("--output").arg(signed).arg(program))?)
     }
 
