@@ -225,9 +225,9 @@ impl Unreliable {
         failures.drawn(self.roll(die, 1_000_000) as u32)
     }
 
-    /// A time from 0 to so many milliseconds.
+    /// A time up to so many milliseconds, and never none: what happens later is never due already.
     fn within(&mut self, die: Die, ms: u32) -> Micros {
-        self.roll(die, micros(ms) + 1)
+        1 + self.roll(die, micros(ms).max(1))
     }
 
     /// A number below `end`. That small ones are more likely by `end` in 2^64 nobody will see.
