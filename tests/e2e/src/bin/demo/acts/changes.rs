@@ -55,7 +55,7 @@ fn moves(lab: &mut Lab, story: &mut Story) -> Result<(), LabError> {
     lab.move_station(peer, old, new)?;
     // One frame from the new place is all that the card hears.
     let frame = [&[0xff; 6][..], &peer.mac(), &[0x88, 0xb5], &[0; 46]].concat();
-    lab.frames_by(new.0, new.1, &[frame.clone()], 1)?;
+    lab.frames_by(new.0, new.1, std::slice::from_ref(&frame), 1)?;
     std::thread::sleep(Duration::from_millis(100));
     let at_old = lab.packets_at(old.0, old.1)?;
     let at_new = lab.packets_at(new.0, new.1)?;
