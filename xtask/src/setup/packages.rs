@@ -30,7 +30,9 @@ pub(super) const PACKAGES: &[&str] = &[
     "procps",
     "python3-scapy",
     "tcpdump",
-    // Readers of images that share no code with our writers, and keys as their owners make them.
+    // Readers of images that share no code with our writers, keys as their owners make them, and what proves a
+    // root file system block by block.
+    "cryptsetup-bin",
     "device-tree-compiler",
     "openssl",
     "u-boot-tools",
