@@ -122,7 +122,7 @@ fn attacks(page: &str) -> Vec<(&str, &str)> {
 #[test]
 fn every_attack_has_a_test_that_there_is() {
     let page = fs::read_to_string(root().join(THREATS)).expect(THREATS);
-    let sources = files("rs");
+    let sources = files(".rs");
     let targets = fs::read_to_string(root().join("tests/fuzz/Cargo.toml")).expect("the fuzz targets");
     let exists = |name: &str| {
         targets.contains(&format!("name = \"{name}\""))
