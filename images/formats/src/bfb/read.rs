@@ -66,6 +66,14 @@ pub enum ReadError {
         /// What it is.
         found: u32,
     },
+    /// What fills the image up to a multiple of 8 bytes is not zeros: its length is not what was written.
+    #[error("image {id} {version} is damaged: it is filled up with other than zeros")]
+    Padding {
+        /// The image.
+        id: ImageId,
+        /// Its version.
+        version: Version,
+    },
     /// The same image stands there twice.
     #[error("image {id} {version} stands there twice")]
     Twice {
@@ -270,6 +278,9 @@ impl<R: Read> Reader<R> {
         let Header { id, version, crc: stated, .. } = header;
         if found != stated {
             return Err(ReadError::Crc { id, version, stated, found });
+        }
+        if rest[..wanted].iter().any(|byte| *byte != 0) {
+            return Err(ReadError::Padding { id, version });
         }
         self.place = Place::Between;
         Ok(())

@@ -39,6 +39,13 @@ fn read(bytes: &[u8]) -> Result<(Row, Vec<u8>), ReadError> {
     Ok((payloads, reader.trailer()?))
 }
 
+/// The bytes of an image with the zeros behind it, as its CRC has them.
+fn padded((_, bytes): &((u8, u8), Vec<u8>)) -> Vec<u8> {
+    let mut bytes = bytes.clone();
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(payloads in payloads(), bf_cfg in "[ -~\n]{0,40}") {
@@ -57,10 +64,11 @@ proptest! {
         let sound = stream(images(&payloads), b"");
         let mut bytes = sound.clone();
         bytes[at.index(sound.len())] ^= 1 << bit;
-        // Headers have no checksum: what an image is for may change, which is what manifests are for.
+        // Headers have no checksum: what an image is for may change, and how many of the zeros at its end are
+        // its own, which is what manifests are for.
         if let Ok((again, trailer)) = read(&bytes) {
             let before = read(&sound).expect("a sound stream").0;
-            prop_assert!(again.iter().map(|image| &image.1).eq(before.iter().map(|image| &image.1)));
+            prop_assert!(again.iter().map(padded).eq(before.iter().map(padded)));
             prop_assert!(trailer.is_empty());
         }
     }
