@@ -4,7 +4,6 @@
 //! done. Steps that use a product of another put that one's key into theirs.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -82,7 +81,7 @@ impl Inputs {
     }
 
     pub(crate) fn key(self) -> Key {
-        Key(hex(&self.0.finalize()))
+        Key(cross::packages::hex(&self.0.finalize()))
     }
 }
 
@@ -106,22 +105,7 @@ pub(crate) fn is_program(metadata: &fs::Metadata) -> bool {
 
 /// A file's hash, as 64 hexadecimal digits.
 pub(crate) fn sha256(path: &Path) -> Result<String, ImageError> {
-    let failed = || ImageError::file("reading", path);
-    let mut file = fs::File::open(path).map_err(failed())?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = file.read(&mut buffer).map_err(failed())?;
-        if count == 0 {
-            return Ok(hex(&hasher.finalize()));
-        }
-        hasher.update(&buffer[..count]);
-    }
-}
-
-/// Octets as hexadecimal digits.
-pub(crate) fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    cross::packages::sha256(path).map_err(ImageError::file("reading", path))
 }
 
 /// Where the steps of one image leave what they make.

@@ -1,8 +1,9 @@
 //! Running the programs that make the parts.
 
-use std::ffi::OsStr;
 use std::io;
 use std::process::{Command, ExitStatus, Stdio};
+
+use cross::process::describe;
 
 /// A program that did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +40,10 @@ pub(crate) fn tool(program: &str) -> Command {
 
 /// Runs it to its end, and gives what it printed.
 pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, ToolError> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| ToolError::Start { program: name(command.get_program()), source })?;
+    let output = command.stdin(Stdio::null()).output().map_err(|source| ToolError::Start {
+        program: command.get_program().to_string_lossy().into_owned(),
+        source,
+    })?;
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -62,13 +63,4 @@ pub(crate) fn text(command: &mut Command) -> Result<String, ToolError> {
 /// The same of one whose output is of no interest.
 pub(crate) fn run(command: &mut Command) -> Result<(), ToolError> {
     output(command).map(|_| ())
-}
-
-fn name(word: &OsStr) -> String {
-    word.to_string_lossy().into_owned()
-}
-
-fn describe(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(name).collect::<Vec<_>>().join(" ")
 }

@@ -10,6 +10,7 @@ use cross::sysroot::{self, SYSROOT};
 use cross::toolchain::{Choice, RUST, RUST_STD};
 use cross::{Boards, Options, Places, Profile, binaries, emulated};
 
+use crate::process;
 use crate::setup::{self, SetupError};
 
 /// What the verb is told.
@@ -84,13 +85,7 @@ pub(crate) fn report(error: &(dyn Error + 'static)) -> ExitCode {
         error.report();
         return error.exit_code();
     }
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    eprintln!("cross: {text}");
+    eprintln!("cross: {}", process::with_causes(error));
     ExitCode::FAILURE
 }
 

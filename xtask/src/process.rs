@@ -1,8 +1,20 @@
 //! Running other programs, as oneself or as root.
 
+use std::error::Error;
 use std::process::{Command, Stdio};
 
 pub(crate) use cross::process::{ProcessError, describe, output, run};
+
+/// An error with every cause, in one line.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
 
 /// How this process may act as root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ mod packages;
 
 use std::process::ExitCode;
 
-use crate::process::Privilege;
+use crate::process::{self, Privilege};
 
 /// Why the machine could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -41,13 +41,7 @@ impl SetupError {
 
     /// Tells the user, with every cause, and with what to do.
     pub(crate) fn report(&self) {
-        let mut text = format!("setup failed: {self}");
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        eprintln!("{text}");
+        eprintln!("setup failed: {}", process::with_causes(self));
         if let Self::NeedsRoot { command } = self {
             eprintln!("run this, then repeat:\n\n    {command}\n");
         }

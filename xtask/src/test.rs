@@ -113,8 +113,7 @@ struct Outcome {
 pub(crate) fn main(all: bool, parts: &[Part]) -> ExitCode {
     let mut outcomes = Vec::new();
     let start = Instant::now();
-    // Tests of the image run the programs that make one.
-    if let Err(error) = setup::run().and_then(|()| setup::tools(images::HOST_PACKAGES)) {
+    if let Err(error) = setup::run() {
         error.report();
         return error.exit_code();
     }

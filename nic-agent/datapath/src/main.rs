@@ -61,6 +61,7 @@ use worker::Commands;
 const DEVICE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often flows are held against rules.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+
 fn main() -> ExitCode {
     let options = Options::parse();
     log::start(if options.log_json { log::Format::Json } else { log::Format::Text });

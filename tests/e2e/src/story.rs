@@ -4,8 +4,12 @@ use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
+
+use crate::LabError;
 
 /// Columns of what a program printed that are shown.
 const WIDTH: usize = 150;
@@ -76,8 +80,20 @@ impl Story {
         !self.claims.is_empty() && self.claims.iter().all(|(_, holds)| *holds)
     }
 
-    /// Tells the end.
-    pub fn end(&self, seconds: f64) {
+    /// Tells the end of a story that began then, and writes what it came to. Gives whether it held.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn finish(&mut self, start: Instant, file: Option<&Path>) -> Result<bool, LabError> {
+        self.figure("seconds", start.elapsed().as_secs_f64());
+        self.end(start.elapsed().as_secs_f64());
+        if let Some(file) = file {
+            self.write(file).map_err(LabError::io(format!("writing {}", file.display())))?;
+        }
+        Ok(self.held())
+    }
+
+    fn end(&self, seconds: f64) {
         let good = self.claims.iter().filter(|(_, holds)| *holds).count();
         let all = self.claims.len();
         let verdict = if self.held() {
@@ -89,13 +105,30 @@ impl Story {
     }
 
     /// Writes the figures and the claims to a file.
-    pub fn write(&self, file: &Path) -> io::Result<()> {
+    fn write(&self, file: &Path) -> io::Result<()> {
         let claims: Vec<Value> =
             self.claims.iter().map(|(text, holds)| json!({ "claim": text, "holds": holds })).collect();
         let mut all = self.figures.clone();
         all.insert("claims".into(), claims.into());
         all.insert("held".into(), self.held().into());
         fs::write(file, format!("{:#}\n", Value::Object(all)))
+    }
+}
+
+/// The exit status of a program that tells a story: whether it held. An error is told with its causes.
+pub fn exit_code(program: &str, told: Result<bool, LabError>) -> ExitCode {
+    match told {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("\n{program}: {error}");
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
     }
 }
 

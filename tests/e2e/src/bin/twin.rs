@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use e2e::overlay::{Endpoint, Underlay};
-use e2e::story::{Story, count};
+use e2e::story::{self, Story, count};
 use e2e::{Booted, Lab, LabError, Node, Place, Stats, number, sweep};
 
 /// The packets that are counted one by one, each way.
@@ -54,19 +54,7 @@ fn main() -> ExitCode {
         println!("removed {}: {}", removed.len(), removed.join(", "));
         return ExitCode::SUCCESS;
     };
-    match run(&arguments, disk) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("\ntwin: {error}");
-            let mut cause = std::error::Error::source(&error);
-            while let Some(error) = cause {
-                eprintln!("  because: {error}");
-                cause = error.source();
-            }
-            ExitCode::FAILURE
-        }
-    }
+    story::exit_code("twin", run(&arguments, disk))
 }
 
 fn run(arguments: &Arguments, disk: &Path) -> Result<bool, LabError> {
@@ -82,12 +70,7 @@ fn run(arguments: &Arguments, disk: &Path) -> Result<bool, LabError> {
         invite(&lab);
     }
     told?;
-    story.figure("seconds", start.elapsed().as_secs_f64());
-    story.end(start.elapsed().as_secs_f64());
-    if let Some(file) = &arguments.json {
-        story.write(file).map_err(LabError::io(format!("writing {}", file.display())))?;
-    }
-    Ok(story.held())
+    story.finish(start, arguments.json.as_deref())
 }
 
 fn tell(lab: &mut Lab, story: &mut Story, booted: Booted) -> Result<(), LabError> {

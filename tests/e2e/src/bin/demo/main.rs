@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use e2e::overlay::{Endpoint, Underlay};
-use e2e::story::Story;
+use e2e::story::{self, Story};
 use e2e::{Lab, LabError, Node, Options, sweep};
 
 /// Shows two VMs and a peer talk through the card.
@@ -43,19 +43,7 @@ fn main() -> ExitCode {
         );
         return ExitCode::SUCCESS;
     }
-    match run(&arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("\ndemo: {error}");
-            let mut cause = std::error::Error::source(&error);
-            while let Some(error) = cause {
-                eprintln!("  because: {error}");
-                cause = error.source();
-            }
-            ExitCode::FAILURE
-        }
-    }
+    story::exit_code("demo", run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<bool, LabError> {
@@ -73,14 +61,7 @@ fn run(arguments: &Arguments) -> Result<bool, LabError> {
         invite(&lab);
     }
     told?;
-    story.figure("seconds", start.elapsed().as_secs_f64());
-    story.end(start.elapsed().as_secs_f64());
-    if let Some(file) = &arguments.json {
-        story
-            .write(file)
-            .map_err(|source| LabError::Io { what: format!("writing {}", file.display()), source })?;
-    }
-    Ok(story.held())
+    story.finish(start, arguments.json.as_deref())
 }
 
 /// Commands to play with.
