@@ -56,6 +56,11 @@ enum Whose {
 }
 
 impl Common {
+    /// For tests: that Debian has moved on is told, and fails nothing. What is tested is this repository.
+    pub(crate) fn for_tests() -> Self {
+        Self { accept_moved: true, ..Self::default() }
+    }
+
     /// As the library has it.
     pub(crate) fn options(self, profile: Profile) -> Options {
         let toolchain = match self.toolchain {
@@ -77,6 +82,14 @@ pub(crate) fn main(arguments: &Arguments) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(error.as_ref()),
     }
+}
+
+/// Builds in a test; with `all` also runs the tests of the pure crates.
+pub(crate) fn test(all: bool) -> bool {
+    let common = Common::for_tests();
+    let wanted = |test| Arguments { board: "generic".to_owned(), quick: true, test, common };
+    let built = main(&wanted(false)) == ExitCode::SUCCESS;
+    built && (!all || main(&wanted(true)) == ExitCode::SUCCESS)
 }
 
 /// Tells the user, with every cause.

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use crate::cargo::{self, PROFILE, Program, cargo};
 use crate::process::{self, Privilege};
-use crate::{demo, lint, setup, twin};
+use crate::{cross, demo, lint, setup, twin};
 use programs::{Counts, How};
 
 /// A part of the tests.
@@ -39,12 +39,14 @@ pub(crate) enum Part {
     E2e,
     /// The demo
     Demo,
-    /// An image, made twice, and booted in QEMU; only with --all, or by name
+    /// The programs for aarch64; with --all also the tests of pure crates, emulated
+    Cross,
+    /// An image, booted in QEMU; with --all as it is shipped, and made twice
     Twin,
 }
 
 /// The order: what fails fast comes first.
-const ALL: [Part; 12] = [
+const ALL: [Part; 13] = [
     Part::Lint,
     Part::Unit,
     Part::Sim,
@@ -56,6 +58,7 @@ const ALL: [Part; 12] = [
     Part::Conformance,
     Part::E2e,
     Part::Demo,
+    Part::Cross,
     Part::Twin,
 ];
 
@@ -77,7 +80,7 @@ const UNSAFE: [&str; 6] = ["-p", "dpdk", "-p", "net-eswitch", "-p", "nic-offload
 impl Part {
     /// Whether it runs programs of the one build.
     fn needs_build(self) -> bool {
-        !matches!(self, Part::Lint | Part::Models | Part::Asan | Part::Twin)
+        !matches!(self, Part::Lint | Part::Models | Part::Asan | Part::Cross | Part::Twin)
     }
 
     /// Whether a test program belongs to it.
@@ -127,26 +130,36 @@ pub(crate) fn main(all: bool, parts: &[Part]) -> ExitCode {
     if privilege == Privilege::None {
         return demo::needs_root("test");
     }
-    let usual = |part: &Part| parts.is_empty() && (all || !matches!(part, Part::Asan | Part::Twin));
+    let usual = |part: &Part| parts.is_empty() && (all || *part != Part::Asan);
     let wanted: Vec<Part> = ALL.into_iter().filter(|part| usual(part) || parts.contains(part)).collect();
     let run = Run { all, privilege };
-    let (before, after): (Vec<Part>, Vec<Part>) = wanted.into_iter().partition(|part| !part.needs_build());
-    outcomes.extend(before.into_iter().map(|part| run.part(part, &[])));
-    if !after.is_empty() {
-        let start = Instant::now();
-        headline("build", "once, for all that is run");
-        let built =
-            cargo::build(&["--workspace", "--features", cargo::FEATURES, "--lib", "--bins", "--tests"]);
-        if let Err(error) = &built {
-            eprintln!("build: {error}");
+    // The build comes when the first part wants it: what fails without one fails sooner.
+    let mut programs: Option<Vec<Program>> = None;
+    for part in wanted {
+        if part.needs_build() && programs.is_none() {
+            let (outcome, built) = build();
+            outcomes.push(outcome);
+            programs = Some(built);
         }
-        let counts = Counts::default();
-        outcomes.push(Outcome { name: "build".into(), ok: built.is_ok(), counts, took: start.elapsed() });
-        if let Ok(programs) = built {
-            outcomes.extend(after.into_iter().map(|part| run.part(part, &programs)));
+        let programs = programs.as_deref().unwrap_or_default();
+        if !part.needs_build() || !programs.is_empty() {
+            outcomes.push(run.part(part, programs));
         }
     }
     summary(&outcomes)
+}
+
+/// The one build, and its programs: none if it failed.
+fn build() -> (Outcome, Vec<Program>) {
+    let start = Instant::now();
+    headline("build", "once, for all that is run");
+    let built = cargo::build(&["--workspace", "--features", cargo::FEATURES, "--lib", "--bins", "--tests"]);
+    if let Err(error) = &built {
+        eprintln!("build: {error}");
+    }
+    let ok = built.is_ok();
+    let outcome = Outcome { name: "build".into(), ok, counts: Counts::default(), took: start.elapsed() };
+    (outcome, built.unwrap_or_default())
 }
 
 struct Run {
@@ -166,7 +179,8 @@ impl Run {
             Part::Asan => self.asan(),
             Part::Doc => self.cargo_test(&["--profile", PROFILE, "--workspace", "--doc"]),
             Part::Demo => self.demo(programs),
-            Part::Twin => (twin::test(self.privilege), Counts::default()),
+            Part::Cross => (cross::test(self.all), Counts::default()),
+            Part::Twin => (twin::test(self.privilege, self.all), Counts::default()),
             Part::Unit | Part::Sim => self.programs(part, programs, How::Plain),
             Part::Dpdk => self.programs(part, programs, How::Root(self.privilege)),
             Part::Conformance | Part::E2e => self.programs(part, programs, How::RootOneByOne(self.privilege)),

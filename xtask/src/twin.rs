@@ -58,15 +58,15 @@ pub(crate) fn main(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// Makes the image twice and boots it, in a test.
-pub(crate) fn test(privilege: Privilege) -> bool {
+/// Makes the image and boots it, in a test; with `all` as it is shipped, and twice.
+pub(crate) fn test(privilege: Privilege, all: bool) -> bool {
     let arguments = Arguments {
         keep: false,
         clean: false,
-        twice: true,
-        quick: false,
+        twice: all,
+        quick: !all,
         json: None,
-        common: Common::default(),
+        common: Common::for_tests(),
     };
     match run(&arguments, privilege) {
         Ok(code) => code == ExitCode::SUCCESS,
