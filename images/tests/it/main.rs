@@ -4,4 +4,5 @@
 
 mod parameters;
 mod recipes;
+mod slots;
 mod verity;
