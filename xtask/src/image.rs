@@ -2,14 +2,14 @@
 
 use std::env;
 use std::error::Error;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use cross::board::ImageKind;
 use cross::{Board, Boards, Options, Places, Profile};
-use images::{Image, Programs, Request, Signer};
+use images::{Image, Made, Programs, Release, Request, Signer, StreamKey, Verity, Whose};
 
 use crate::cargo;
 use crate::cross::{self as verb, Common};
@@ -19,30 +19,39 @@ use crate::setup;
 /// What the verb is told.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// For which board: bluefield2, bluefield3, generic
+    /// For which board: bluefield2, bluefield3, stingray, generic
     #[arg(long, default_value = "generic", value_name = "BOARD")]
     board: String,
-    /// Whose kernel
-    #[arg(long, value_enum, default_value_t = Kernel::Debian, value_name = "KERNEL")]
-    kernel: Kernel,
+    /// Whose kernel; else our own, and with --quick Debian's for the board that it is enough for
+    #[arg(long, value_enum, value_name = "KERNEL")]
+    kernel: Option<Kernel>,
     /// Whom it is for
     #[arg(long, value_enum, default_value_t = For::Ordinary, value_name = "PROFILE")]
     profile: For,
     /// Our programs quicker to build, slower to run
     #[arg(long)]
     quick: bool,
-    /// Its version: letters, digits and dots; else the workspace's with the commit's time
+    /// Its version: three numbers; else the first two of the workspace's and the commit's time in seconds
     #[arg(long, value_name = "VERSION")]
     version: Option<String>,
     /// Parameters of the first boot, to be put on the ESP
     #[arg(long, value_name = "FILE")]
     parameters: Option<PathBuf>,
+    /// A folder whose files come over the root tree's, last of all
+    #[arg(long, value_name = "FOLDER")]
+    overlay: Option<PathBuf>,
     /// Sign with this key, in PEM; else with one for tests, which is made in the cache
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
     /// The key's certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
+    /// Sign updates with the keys in this folder, as `nic-bundle keys` makes it; else with those for tests
+    #[arg(long, value_name = "FOLDER")]
+    bundle_keys: Option<PathBuf>,
+    /// Sign boot streams with this Ed25519 key, in PEM; else with the one for tests
+    #[arg(long, value_name = "FILE")]
+    bfb_key: Option<PathBuf>,
     /// Make it once more from nothing, and fail if something else comes out
     #[arg(long)]
     twice: bool,
@@ -52,9 +61,25 @@ pub(crate) struct Arguments {
 
 /// Whose kernel an image has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kernel {
+pub(crate) enum Kernel {
+    /// Debian's source with a configuration for cards: a quarter of an hour on two idle cores, once
+    Own,
     /// Debian's: nothing to compile, but it lacks drivers that cards need
     Debian,
+}
+
+impl Kernel {
+    /// The one that was asked for, if the board can do with it.
+    fn of(asked: Option<Kernel>, board: &Board, quick: bool) -> Result<Whose, ArgumentError> {
+        // Whatever has a device of its own is a card.
+        let card = !board.devices.pci.is_empty();
+        match asked {
+            Some(Kernel::Debian) if card => Err(ArgumentError::Kernel(board.title.clone())),
+            Some(Kernel::Debian) => Ok(Whose::Debian),
+            None if quick && !card => Ok(Whose::Debian),
+            None | Some(Kernel::Own) => Ok(Whose::Own),
+        }
+    }
 }
 
 /// Whom an image is for.
@@ -72,6 +97,15 @@ enum ArgumentError {
     /// The board boots otherwise.
     #[error("no disk image is made for {0}: it does not boot from one")]
     NoDisk(String),
+    /// It would not come up.
+    #[error("Debian's kernel lacks drivers that a {0} needs: leave --kernel out")]
+    Kernel(String),
+    /// What signs updates was not built.
+    #[error("cargo did not say where it put nic-bundle")]
+    NoBundler,
+    /// A reader that shares no code with the writer does not take it.
+    #[error("{0} is not what another reader expects: {1}")]
+    ReadOtherwise(String, String),
     /// What was made again of the same is not the same.
     #[error("{0} has another hash when it is made again")]
     Differs(String),
@@ -92,22 +126,27 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let places = Places::of_repository()?;
     let boards = Boards::built_in()?;
     if arguments.common.update_lock {
-        let disks: Vec<&Board> = boards.iter().filter(|board| board.makes(ImageKind::Disk)).collect();
-        for line in images::update_lock(&places, &disks)? {
+        let all: Vec<&Board> = boards.iter().collect();
+        for line in images::update_lock(&places, &all)? {
             println!("  {line}");
         }
         return Ok(());
     }
     let start = Instant::now();
-    let image = make(arguments, &places, &boards)?;
-    println!("image: done in {:.0} s; in {}:", start.elapsed().as_secs_f64(), place(&image.disk));
-    for file in [&image.disk, &image.root, &image.uki, &image.description] {
+    let made = make(arguments, &places, &boards)?;
+    println!("image: done in {:.0} s; in {}:", start.elapsed().as_secs_f64(), place(&made.description));
+    for file in made.files.iter().map(|(_, file)| file).chain([&made.description]) {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        println!("  {name:<36} {:>8.1} MB", on_disk(file)? as f64 / 1e6);
+        println!("  {name:<44} {:>8.1} MB", on_disk(file)? as f64 / 1e6);
     }
     if arguments.key.is_none() {
         println!(
             "image: signed with the key for tests: a firmware that trusts it trusts everybody who has it"
+        );
+    }
+    if arguments.bundle_keys.is_none() {
+        println!(
+            "image: updates are signed with the key for tests, and a card with this image takes no others"
         );
     }
     if arguments.profile == For::Test {
@@ -116,8 +155,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn place(disk: &Path) -> String {
-    disk.parent().unwrap_or(disk).display().to_string()
+fn place(file: &Path) -> String {
+    file.parent().unwrap_or(file).display().to_string()
 }
 
 /// What a file takes on the disk: holes take nothing.
@@ -126,26 +165,34 @@ fn on_disk(file: &Path) -> std::io::Result<u64> {
     Ok(std::fs::metadata(file)?.blocks() * 512)
 }
 
-fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Image, Box<dyn Error>> {
+fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Made, Box<dyn Error>> {
     let board = boards.get(&arguments.board)?;
-    if !board.makes(ImageKind::Disk) {
-        return Err(ArgumentError::NoDisk(board.name.clone()).into());
-    }
-    let Kernel::Debian = arguments.kernel;
+    let kernel = Kernel::of(arguments.kernel, board, arguments.quick)?;
     let profile = if arguments.quick { Profile::Ci } else { Profile::Release };
     let options: Options = arguments.common.options(profile);
     verb::prepare(places, options.policy)?;
     setup::tools(images::HOST_PACKAGES)?;
+    if kernel == Whose::Own {
+        setup::tools(images::KERNEL_HOST_PACKAGES)?;
+    }
+    let release = release(arguments, places)?;
     let products = cross::build(places, board, &options)?;
     let programs = Programs { datapath: products.datapath, agent: products.agent, nicctl: products.nicctl };
     let epoch = epoch()?;
     let version = match &arguments.version {
         Some(version) => version.clone(),
-        None => format!("{}.{}", env!("CARGO_PKG_VERSION"), digits(epoch)?),
+        None => {
+            concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR")).to_owned()
+                + &format!(".{epoch}")
+        }
     };
     let signer = match (&arguments.key, &arguments.cert) {
         (Some(key), Some(certificate)) => Signer { key: key.clone(), certificate: certificate.clone() },
         _ => Signer::for_tests(&places.cache)?,
+    };
+    let stream_key = match &arguments.bfb_key {
+        Some(key) => StreamKey(key.clone()),
+        None => StreamKey::for_tests(&places.cache)?,
     };
     let request = Request {
         places,
@@ -155,24 +202,66 @@ fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Image
             For::Test => images::Profile::Test,
         },
         programs: &programs,
+        kernel,
         version: &version,
         epoch,
         parameters: arguments.parameters.as_deref(),
+        overlay: arguments.overlay.as_deref(),
         signer: &signer,
+        release: &release,
+        stream_key: &stream_key,
         policy: options.policy,
         anew: false,
     };
-    let image = images::build(&request)?;
+    let made = images::build(&request)?;
     if arguments.twice {
+        read_by_others(places, &made)?;
         println!("image: once more, from nothing");
-        compare(&image, &images::build(&Request { anew: true, ..request })?)?;
+        compare(&made, &images::build(&Request { anew: true, ..request })?)?;
     }
-    Ok(image)
+    Ok(made)
+}
+
+/// Builds what signs updates, and finds or makes its keys.
+fn release(arguments: &Arguments, places: &Places) -> Result<Release, Box<dyn Error>> {
+    println!("image: building what signs updates");
+    let programs = cargo::build(&["--package", "nic-update", "--bin", "nic-bundle"])?;
+    let program = programs.into_iter().find(|program| program.target == "nic-bundle");
+    let program = program.ok_or(ArgumentError::NoBundler)?.path;
+    Ok(match &arguments.bundle_keys {
+        Some(keys) => Release { program, keys: keys.clone() },
+        None => Release::for_tests(program, &places.cache)?,
+    })
+}
+
+/// Has what was made read by programs that share no code with what made it.
+fn read_by_others(places: &Places, made: &Made) -> Result<(), Box<dyn Error>> {
+    let images = places.root.join("images");
+    let Verity { root_hash, blocks, salt } = &made.verity;
+    for (name, file) in &made.files {
+        let mut command = Command::new("python3");
+        match *name {
+            "root" => {
+                command.arg(images.join("tests/verity.py")).arg(file).arg(root_hash);
+                command.arg(blocks.to_string()).arg(salt)
+            }
+            "bfb" => command.arg(images.join("formats/tests/read_bfb.py")).stdin(File::open(file)?),
+            "fit" => command.arg(images.join("formats/tests/read_fit.py")).stdin(File::open(file)?),
+            _ => continue,
+        };
+        let read = command.stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
+        if !read.status.success() {
+            let said = String::from_utf8_lossy(&read.stderr).trim().to_owned();
+            return Err(ArgumentError::ReadOtherwise((*name).to_owned(), said).into());
+        }
+        println!("image: {name}: another reader finds it sound");
+    }
+    Ok(())
 }
 
 /// Holds two images against each other.
-fn compare(image: &Image, again: &Image) -> Result<(), Box<dyn Error>> {
-    for (one, other) in [(&image.root, &again.root), (&image.uki, &again.uki), (&image.disk, &again.disk)] {
+fn compare(made: &Made, again: &Made) -> Result<(), Box<dyn Error>> {
+    for ((_, one), (_, other)) in made.files.iter().zip(&again.files) {
         let (hash, again) = (cross::packages::sha256(one)?, cross::packages::sha256(other)?);
         let name = one.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if hash != again {
@@ -184,20 +273,29 @@ fn compare(image: &Image, again: &Image) -> Result<(), Box<dyn Error>> {
 }
 
 /// Makes the image that the twin boots.
-pub(crate) fn for_twin(common: Common, quick: bool, twice: bool) -> Result<Image, Box<dyn Error>> {
+pub(crate) fn for_twin(
+    common: Common,
+    kernel: Option<Kernel>,
+    quick: bool,
+    twice: bool,
+) -> Result<Image, Box<dyn Error>> {
     let arguments = Arguments {
         board: "generic".to_owned(),
-        kernel: Kernel::Debian,
+        kernel,
         profile: For::Test,
         quick,
         version: None,
         parameters: None,
+        overlay: None,
         key: None,
         cert: None,
+        bundle_keys: None,
+        bfb_key: None,
         twice,
         common,
     };
-    make(&arguments, &Places::of_repository()?, &Boards::built_in()?)
+    let made = make(&arguments, &Places::of_repository()?, &Boards::built_in()?)?;
+    Ok(made.image.ok_or(ArgumentError::NoDisk(arguments.board))?)
 }
 
 /// The time of all files: SOURCE_DATE_EPOCH, or else the commit's.
@@ -208,10 +306,4 @@ fn epoch() -> Result<u64, Box<dyn Error>> {
     };
     let text = text.trim();
     Ok(text.parse().map_err(|_| ArgumentError::Epoch(text.to_owned()))?)
-}
-
-/// A time as a number that sorts: year to second.
-fn digits(epoch: u64) -> Result<String, Box<dyn Error>> {
-    let text = output(Command::new("date").args(["-u", "-d", &format!("@{epoch}"), "+%Y%m%d%H%M%S"]))?;
-    Ok(text.trim().to_owned())
 }

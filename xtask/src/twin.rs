@@ -26,6 +26,9 @@ pub(crate) struct Arguments {
     /// The card's programs quicker to build, slower to run
     #[arg(long)]
     quick: bool,
+    /// Whose kernel; else our own, and with --quick Debian's
+    #[arg(long, value_enum, value_name = "KERNEL")]
+    kernel: Option<image::Kernel>,
     /// Make the image once more from nothing, and fail if something else comes out
     #[arg(long)]
     twice: bool,
@@ -65,6 +68,7 @@ pub(crate) fn test(privilege: Privilege, all: bool) -> bool {
         clean: false,
         twice: all,
         quick: !all,
+        kernel: None,
         json: None,
         common: Common::for_tests(),
     };
@@ -80,7 +84,7 @@ fn run(arguments: &Arguments, privilege: Privilege) -> Result<ExitCode, Box<dyn 
         args.push("--clean".into());
     } else {
         setup::tools(HOST_PACKAGES)?;
-        let image = image::for_twin(arguments.common, arguments.quick, arguments.twice)?;
+        let image = image::for_twin(arguments.common, arguments.kernel, arguments.quick, arguments.twice)?;
         args.extend(["--disk".into(), image.disk.into_os_string()]);
     }
     args.extend(arguments.keep.then(|| "--keep".into()));

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod boards;
 mod parameters;
 mod recipes;
+mod slots;
 mod verity;
