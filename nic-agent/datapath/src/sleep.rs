@@ -1,5 +1,6 @@
 //! Sleeping when there is nothing to do, and waking up.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,12 @@ impl Bed {
             }
         }
         Ok(bed)
+    }
+
+    /// The sleeper is woken by what comes there, too. Once for each frame that comes: one that the worker
+    /// leaves where it is does not keep it awake.
+    pub(crate) fn watch(&self, event: BorrowedFd<'_>) -> nix::Result<()> {
+        self.epoll.add(event, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 2))
     }
 
     fn add(&self, queue: &RxQueue) -> nix::Result<bool> {
