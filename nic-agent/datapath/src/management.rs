@@ -29,6 +29,9 @@ const TAG: usize = 4;
 const TPID: [u8; 2] = [0x81, 0x00];
 /// The longest frame of the kernel's, without a tag.
 const MAX_FRAME: usize = 16_384;
+/// The kernel is not asked again so soon after it had nothing: each time is a system call, and the worker
+/// comes by as often as it can.
+const QUIET: Duration = Duration::from_micros(20);
 /// Frames a second in each direction, if nothing else is said.
 const DEFAULT_RATE: u32 = 20_000;
 
@@ -112,6 +115,8 @@ pub(crate) struct Exception {
     vlan: Option<u16>,
     incoming: Bucket,
     outgoing: Bucket,
+    /// When the kernel is asked again, if it had nothing.
+    quiet: Option<Instant>,
     /// Room for a frame, behind room for a tag.
     frame: Box<[u8]>,
     lost: Arc<AtomicU64>,
@@ -142,6 +147,7 @@ pub(crate) fn open(
         vlan,
         incoming: Bucket::new(rate),
         outgoing: Bucket::new(rate),
+        quiet: None,
         frame: vec![0; TAG + MAX_FRAME].into_boxed_slice(),
         lost: Arc::clone(&lost),
     };
@@ -165,12 +171,18 @@ impl Exception {
     /// Receives what the kernel sent, up to a burst, and no more than its rate.
     pub(crate) fn receive(&mut self, pool: &Mempool, burst: &mut Burst<Packet>) {
         let now = Instant::now();
+        if self.quiet.is_some_and(|until| now < until) {
+            return;
+        }
         for _ in 0..BURST {
             if burst.is_full() || !self.incoming.has(now) {
                 return;
             }
             // A tap device that is down, or gone, has nothing either.
-            let Ok(length) = self.tap.read(&mut self.frame[TAG..]) else { return };
+            let Ok(length) = self.tap.read(&mut self.frame[TAG..]) else {
+                self.quiet = Some(now + QUIET);
+                return;
+            };
             self.incoming.take();
             match pool.packet(tagged(&mut self.frame, length, self.vlan)) {
                 // The room was looked at above.

@@ -56,10 +56,9 @@ impl Bed {
         Ok(bed)
     }
 
-    /// The sleeper is woken by what comes there, too. Once for each frame that comes: one that the worker
-    /// leaves where it is does not keep it awake.
+    /// The sleeper is woken by what comes there, too.
     pub(crate) fn watch(&self, event: BorrowedFd<'_>) -> nix::Result<()> {
-        self.epoll.add(event, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 2))
+        self.epoll.add(event, EpollEvent::new(EpollFlags::EPOLLIN, 2))
     }
 
     fn add(&self, queue: &RxQueue) -> nix::Result<bool> {

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::Snapshot;
     use crate::fixture::{access, bridge, fate, fields, open, packet, policy, port, rule, translated};
-    use nic_policy::{Change, Delta, Object};
+    use nic_policy::{Change, Delta, Management, Object};
 
     const MAC: &str = "02:00:00:00:00:99";
 
