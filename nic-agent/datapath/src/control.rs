@@ -23,6 +23,7 @@ use tokio::sync::{Mutex, watch};
 use crate::alarms::{Board, Sight};
 use crate::auditor::Auditor;
 use crate::io::Io;
+use crate::management::Seen;
 use crate::worker::Commands;
 
 /// Flow slots that the worker looks at between two rounds, for a list; it traces what it finds.
@@ -63,6 +64,8 @@ pub(crate) struct Control {
     pub(crate) sink: Sink,
     /// The ports.
     pub(crate) ports: Vec<ControlPort>,
+    /// The exception port, if there is one.
+    pub(crate) exception: Option<Seen>,
     /// Holds flows against rules.
     pub(crate) auditor: Auditor,
     /// Names this run.
@@ -72,8 +75,8 @@ pub(crate) struct Control {
 impl Control {
     /// Looks at the devices again and tells if something changed.
     pub(crate) fn refresh_devices(&self) {
-        let now: Vec<Device> =
-            self.ports.iter().map(|port| crate::ports::device(port.id, &port.port)).collect();
+        let ports = self.ports.iter().map(|port| crate::ports::device(port.id, &port.port));
+        let now: Vec<Device> = ports.chain(self.exception.as_ref().map(Seen::device)).collect();
         self.devices.send_if_modified(|devices| {
             let changed = *devices != now;
             *devices = now;
@@ -291,6 +294,10 @@ impl Backend for Control {
                 lost[DropReason::ReceiveError.index()] += card.rx_errors;
                 lost[DropReason::TransmitError.index()] += card.tx_errors;
             }
+        }
+        let exception = stats.ports.iter_mut().find(|told| told.port == PortId::MANAGEMENT);
+        if let (Some(told), Some(seen)) = (exception, &self.exception) {
+            told.drops[DropReason::ReceiveNoBuffer.index()] += seen.lost.load(Ordering::Relaxed);
         }
         Ok(stats)
     }

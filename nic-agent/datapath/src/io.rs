@@ -10,11 +10,19 @@ use nic_flow::execute::complete_checksum;
 use nic_flow::seam::{Burst, ChecksumState, NoHeadroom, PacketBuf, PacketIo};
 
 use crate::capture::Capture;
+use crate::management::Exception;
 
 /// A packet in one DPDK buffer.
 pub(crate) struct Packet {
     mbuf: Mbuf,
     checksum: ChecksumState,
+}
+
+impl Packet {
+    /// A packet of this process's making.
+    pub(crate) const fn own(mbuf: Mbuf) -> Packet {
+        Packet { mbuf, checksum: ChecksumState::Complete }
+    }
 }
 
 impl PacketBuf for Packet {
@@ -65,6 +73,7 @@ pub(crate) struct Io {
     /// Index into `queues` by the bits of a port.
     index: Box<[u8]>,
     pool: Mempool,
+    exception: Option<Exception>,
     capture: Option<Capture>,
 }
 
@@ -75,14 +84,21 @@ const NONE: u8 = u8::MAX;
 pub(crate) const MAX_PORTS: usize = NONE as usize;
 
 impl Io {
-    /// The ports, in the order in which they are listed; packets are copied into `pool`, and what is
-    /// received is written into `capture`.
-    pub(crate) fn new(queues: Vec<PortQueues>, pool: Mempool, capture: Option<Capture>) -> Io {
+    /// The ports, in the order in which they are listed, and behind them the exception port if there is one;
+    /// packets are copied into `pool`, and what is received is written into `capture`.
+    pub(crate) fn new(
+        queues: Vec<PortQueues>,
+        exception: Option<Exception>,
+        pool: Mempool,
+        capture: Option<Capture>,
+    ) -> Io {
         let mut index = vec![NONE; usize::from(u16::MAX) + 1].into_boxed_slice();
         for (place, queue) in (0..NONE).zip(&queues) {
             index[usize::from(queue.id.bits())] = place;
         }
-        Io { ids: queues.iter().map(|queue| queue.id).collect(), queues, index, pool, capture }
+        let mut ids: Vec<PortId> = queues.iter().map(|queue| queue.id).collect();
+        ids.extend(exception.as_ref().map(|_| PortId::MANAGEMENT));
+        Io { ids, queues, index, pool, exception, capture }
     }
 
     /// A port's place in `queues`; out of its bounds if there is no such port.
@@ -93,6 +109,33 @@ impl Io {
     /// The receive queues, for a worker that wants to sleep.
     pub(crate) fn receivers(&mut self) -> impl Iterator<Item = &mut RxQueue> {
         self.queues.iter_mut().map(|queue| &mut queue.rx)
+    }
+
+    /// The exception port, if there is one.
+    pub(crate) const fn exception(&self) -> Option<&Exception> {
+        self.exception.as_ref()
+    }
+
+    fn receive_exception(&mut self, port: PortId, burst: &mut Burst<Packet>) -> usize {
+        let before = burst.len();
+        if let (Some(exception), PortId::MANAGEMENT) = (&mut self.exception, port) {
+            exception.receive(&self.pool, burst);
+        }
+        if let Some(capture) = &mut self.capture {
+            // Its interface in the file is behind those of all others.
+            let interface = u32::try_from(self.queues.len()).unwrap_or(u32::MAX);
+            for packet in &burst[before..] {
+                capture.frame(interface, packet.data());
+            }
+        }
+        burst.len() - before
+    }
+
+    fn send_exception(&mut self, port: PortId, burst: &mut Burst<Packet>) -> usize {
+        match (&mut self.exception, port) {
+            (Some(exception), PortId::MANAGEMENT) => exception.send(burst),
+            _ => 0,
+        }
     }
 }
 
@@ -105,7 +148,9 @@ impl PacketIo for Io {
 
     fn receive(&mut self, port: PortId, burst: &mut Burst<Packet>) -> usize {
         let place = self.place(port);
-        let Some(queue) = self.queues.get_mut(usize::from(place)) else { return 0 };
+        let Some(queue) = self.queues.get_mut(usize::from(place)) else {
+            return self.receive_exception(port, burst);
+        };
         let mut received = dpdk::Burst::new();
         // Drivers may want room for a whole burst; a caller with less gets the packets next time.
         if burst.capacity() - burst.len() < dpdk::BURST {
@@ -140,7 +185,9 @@ impl PacketIo for Io {
 
     fn send(&mut self, port: PortId, burst: &mut Burst<Packet>) -> usize {
         let place = self.place(port);
-        let Some(queue) = self.queues.get_mut(usize::from(place)) else { return 0 };
+        let Some(queue) = self.queues.get_mut(usize::from(place)) else {
+            return self.send_exception(port, burst);
+        };
         let mut outgoing = dpdk::Burst::new();
         for mut packet in core::mem::take(burst) {
             // The slow path sends few packets: completing checksums here asks nothing of the port.
@@ -155,7 +202,7 @@ impl PacketIo for Io {
         }
         let sent = queue.tx.send(&mut outgoing);
         for mbuf in outgoing.drain() {
-            let unsent = burst.push(Packet { mbuf, checksum: ChecksumState::Complete });
+            let unsent = burst.push(Packet::own(mbuf));
             debug_assert!(unsent.is_ok(), "the tail is no longer than the burst");
         }
         sent
@@ -169,6 +216,6 @@ impl PacketIo for Io {
 
     fn allocate(&mut self, frame: &[u8]) -> Option<Packet> {
         let mbuf = self.pool.packet(frame)?;
-        Some(Packet { mbuf, checksum: ChecksumState::Complete })
+        Some(Packet::own(mbuf))
     }
 }

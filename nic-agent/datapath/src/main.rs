@@ -22,6 +22,7 @@ mod auditor;
 mod capture;
 mod control;
 mod io;
+mod management;
 mod offloader;
 mod options;
 mod ports;
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use dpdk::Eal;
 use nic_checkpoint::Opened;
+use nic_flow::PortId;
 use nic_link::server::InForce;
 use nic_offload::{Sink, capability};
 use nic_pipeline::Snapshot;
@@ -114,20 +116,30 @@ fn start(
         return Err(format!("more than {} ports", io::MAX_PORTS).into());
     }
     let ids: Vec<_> = started.iter().map(|port| port.id).collect();
+    let wanted = options.management.as_ref();
+    let (managed, exception, seen) = match wanted.map(|wanted| management::open(wanted, &started)) {
+        Some(opened) => opened.map(|(managed, port, seen)| (Some(managed), Some(port), Some(seen)))?,
+        None => (None, None, None),
+    };
     let sink = Sink::new(proxy, started.iter().map(|port| (port.id, port.port.id())).collect());
     let rows = capability::probe(&sink);
     let capabilities = CapabilityTable { driver, dpdk_version: eal.version(), rows };
 
     let interrupts = started.iter().all(|port| port.interrupts);
     let (queues, ports) = part(started);
-    let capture = options.capture.as_ref().map(|path| Capture::create(path, &ids)).transpose()?;
-    let mut io = Io::new(queues, pool, capture);
+    let exceptional = managed.map(|_| PortId::MANAGEMENT);
+    let captured: Vec<_> = ids.iter().copied().chain(exceptional).collect();
+    let capture = options.capture.as_ref().map(|path| Capture::create(path, &captured)).transpose()?;
+    let mut io = Io::new(queues, exception, pool, capture);
     let waker = Waker::new()?;
     let bed = if options.busy_poll { None } else { Some(Bed::new(&waker, io.receivers(), interrupts)?) };
+    if let (Some(bed), Some(exception)) = (&bed, io.exception()) {
+        bed.watch(exception.event())?;
+    }
 
     // Which devices there are is part of what packets are translated by; the first packet meets the policy
     // of the disk already.
-    let (mut snapshot, touched) = Snapshot::empty().with_devices(&ids);
+    let (mut snapshot, touched) = Snapshot::empty().with_management(managed).with_devices(&ids);
     let epoch = Instant::now();
     let mut slow_path = Worker::new(io, slow_path_config(options));
     let mut publication = slow_path.publish(snapshot.clone(), &touched, epoch.elapsed());
@@ -181,6 +193,7 @@ fn start(
         capabilities,
         sink,
         ports,
+        exception: seen,
         instance: nic_link::new_uuid(),
     };
     control.refresh_devices();

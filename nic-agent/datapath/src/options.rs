@@ -7,6 +7,8 @@ use clap::Parser;
 use nic_flow::PortId;
 use nic_flow::port::ParsePortError;
 
+use crate::management::Settings;
+
 /// Owns the card's E-Switch: forwards the first packets of flows, puts flows into the E-Switch, and
 /// serves nic.datapath.v1 to nic-agent on a unix socket. It has no network listener.
 #[derive(Debug, Parser)]
@@ -59,6 +61,14 @@ pub(crate) struct Options {
     /// them. May be given more than once; other ports keep their device's.
     #[arg(long, value_name = "PORT=OCTETS", value_parser = port_mtu)]
     pub(crate) mtu: Vec<(PortId, u16)>,
+
+    /// Reaches the card's own kernel in band, through an uplink, as p0,name=mgmt0,vlan=7: words are name=,
+    /// mac=, vlan= and rate=. Makes that interface (mgmt0) with an address of its own, by default one beside
+    /// the uplink's. What comes in at the uplink for it, untagged or in that VLAN, is its own, and no policy
+    /// changes that; at most so many frames a second in each direction (20000). IP addresses are given to
+    /// it, and it is brought up, by somebody else.
+    #[arg(long, value_name = "PORT[,...]", value_parser = Settings::parse)]
+    pub(crate) management: Option<Settings>,
 
     /// Packet buffers. Each port's two queues get a share of them, 1024 at most, less than 64 is refused: no
     /// port can use up the buffers of another.

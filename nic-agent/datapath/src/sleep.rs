@@ -1,5 +1,6 @@
 //! Sleeping when there is nothing to do, and waking up.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,11 @@ impl Bed {
             }
         }
         Ok(bed)
+    }
+
+    /// The sleeper is woken by what comes there, too.
+    pub(crate) fn watch(&self, event: BorrowedFd<'_>) -> nix::Result<()> {
+        self.epoll.add(event, EpollEvent::new(EpollFlags::EPOLLIN, 2))
     }
 
     fn add(&self, queue: &RxQueue) -> nix::Result<bool> {

@@ -1,5 +1,6 @@
 //! Safe handles over DPDK: EAL, mempools, mbufs, ports and their queues,
-//! `rte_flow` rules, and threads that EAL knows.
+//! `rte_flow` rules, and threads that EAL knows; and a tap device, for what goes to
+//! the kernel instead.
 //!
 //! It knows DPDK's public API through `dpdk-sys`. It knows no packet format, no
 //! policy and no card: which rules to make is `nic-offload`'s business, and a
@@ -71,6 +72,7 @@ pub mod lcore;
 pub mod mbuf;
 pub mod mempool;
 pub mod offload;
+pub mod tap;
 
 pub use burst::{BURST, Burst};
 pub use eal::{Eal, EalArgs, EalError};

@@ -11,6 +11,7 @@ use core::str::FromStr;
 /// | `p0` .. `p15` | an uplink, a physical port of the card |
 /// | `pf0hpf` .. `pf15hpf` | the host's physical function behind an uplink |
 /// | `pf0vf0` .. `pf15vf1023` | a virtual function of the host |
+/// | `mgmt` | the card's own kernel, for its management in band; no port of the E-Switch |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortId(u16);
 
@@ -28,10 +29,13 @@ pub enum Device {
         /// Its number there, 0 to 1023.
         vf: u16,
     },
+    /// The exception port to the card's own kernel.
+    Management,
 }
 
 const UPLINK: u16 = 0x0000;
 const HOST_PF: u16 = 0x0100;
+const MANAGEMENT: u16 = 0x0200;
 const VF: u16 = 0x8000;
 
 impl PortId {
@@ -39,6 +43,10 @@ impl PortId {
     pub const MAX_PF: u8 = 16;
     /// Virtual functions of one physical function are numbered below this.
     pub const MAX_VF: u16 = 1024;
+
+    /// The exception port: frames of the card's own kernel come by it, and leave to it. No policy is about
+    /// it, and no rule of the E-Switch knows it.
+    pub const MANAGEMENT: PortId = PortId(MANAGEMENT);
 
     /// The uplink of that number; `None` from [`PortId::MAX_PF`] on.
     pub const fn uplink(n: u8) -> Option<PortId> {
@@ -75,12 +83,14 @@ impl PortId {
             match self.0 & 0xfff0 {
                 UPLINK => Some(Device::Uplink(low)),
                 HOST_PF => Some(Device::HostPf(low)),
+                _ if self.0 == MANAGEMENT => Some(Device::Management),
                 _ => None,
             }
         }
     }
 
-    /// True for a physical port of the card; the others belong to tenants on the host.
+    /// True for a physical port of the card; the others belong to tenants on the host, or to the card's own
+    /// kernel.
     pub const fn is_uplink(self) -> bool {
         matches!(self.device(), Some(Device::Uplink(_)))
     }
@@ -92,6 +102,7 @@ impl fmt::Display for PortId {
             Some(Device::Uplink(n)) => write!(f, "p{n}"),
             Some(Device::HostPf(n)) => write!(f, "pf{n}hpf"),
             Some(Device::Vf { pf, vf }) => write!(f, "pf{pf}vf{vf}"),
+            Some(Device::Management) => f.write_str("mgmt"),
             None => write!(f, "none({:#06x})", self.0),
         }
     }
@@ -125,6 +136,9 @@ impl FromStr for PortId {
 
     fn from_str(text: &str) -> Result<PortId, ParsePortError> {
         use ParsePortError::{Form, PfRange, VfRange};
+        if text == "mgmt" {
+            return Ok(PortId::MANAGEMENT);
+        }
         if let Some(rest) = text.strip_prefix("pf") {
             if let Some(pf) = rest.strip_suffix("hpf") {
                 let pf = number(pf).ok_or(Form)?.try_into().map_err(|_| PfRange)?;
@@ -161,7 +175,7 @@ mod tests {
                 assert_eq!(port.to_string().parse(), Ok(port));
             }
         }
-        assert_eq!(devices, 16 + 16 + 16 * 1024);
+        assert_eq!(devices, 16 + 16 + 1 + 16 * 1024);
     }
 
     #[test]

@@ -227,7 +227,7 @@ fn device(text: &str) -> Result<PortId, Reason> {
     if text.is_empty() {
         return Err(Reason::Required);
     }
-    text.parse().map_err(|error| match error {
+    let device = text.parse().map_err(|error| match error {
         nic_flow::port::ParsePortError::Form => {
             Reason::Malformed("an uplink as p0, a host function as pf0hpf or a virtual function as pf0vf3")
         }
@@ -235,7 +235,11 @@ fn device(text: &str) -> Result<PortId, Reason> {
             Reason::Malformed("a device of an uplink or physical function from 0 to 15")
         }
         nic_flow::port::ParsePortError::VfRange => Reason::Malformed("a virtual function from 0 to 1023"),
-    })
+    })?;
+    if device == PortId::MANAGEMENT {
+        return Err(Reason::Conflict("the port of the card's own management is no policy's"));
+    }
+    Ok(device)
 }
 
 fn mac_addresses(texts: &[String], faults: &mut Faults) -> Vec<MacAddr> {

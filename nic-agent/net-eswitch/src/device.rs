@@ -274,6 +274,8 @@ pub(crate) fn remove(name: &str) {
 pub(crate) fn uplink_of(id: PortId) -> Option<PortId> {
     match id.device()? {
         Kind::Uplink(n) | Kind::HostPf(n) | Kind::Vf { pf: n, .. } => PortId::uplink(n),
+        // No E-Switch has such a port.
+        Kind::Management => None,
     }
 }
 

@@ -70,7 +70,7 @@ impl Ethdev {
     pub(crate) fn pf(&self) -> u16 {
         match self.port.id.device() {
             Some(Kind::Uplink(n) | Kind::HostPf(n) | Kind::Vf { pf: n, .. }) => n.into(),
-            None => 0,
+            Some(Kind::Management) | None => 0,
         }
     }
 

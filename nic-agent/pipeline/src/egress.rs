@@ -3,7 +3,8 @@
 //! * **Reads:** the ingress port.
 //! * **Consults:** ports and devices, by each output port. Not for the members of a flood: they are
 //!   looked at when it happens.
-//! * **Drops:** `output.unconfigured`, `output.disabled`, `output.absent`, `output.ingress`.
+//! * **Drops:** `management.source`, `output.unconfigured`, `output.disabled`, `output.absent`,
+//!   `output.ingress`.
 //!
 //! An output that may not be is taken out of the list, and the others stand: one closed port must not
 //! silence a flood. Only if no output is left is the packet dropped, for the reason of the first. What
@@ -17,6 +18,9 @@ use crate::probe::Probe;
 
 /// The stage.
 pub(crate) fn run(probe: &mut Probe<'_>, plan: &mut Plan) -> Verdict {
+    if plan.forged {
+        return Verdict::Drop(DropReason::ManagementSource);
+    }
     let mut first = None;
     plan.actions.retain(|action| match action {
         Action::Output(port) => match may_leave(probe, *port) {

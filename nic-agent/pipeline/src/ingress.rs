@@ -1,4 +1,5 @@
-//! Ingress: the policy of the port by which the packet entered.
+//! Ingress: the policy of the port by which the packet entered; before that, what belongs to the card's own
+//! management (see `management.rs`).
 //!
 //! * **Reads:** the ingress port; on a port with a list of source MAC addresses also the source MAC
 //!   address and the EtherType, and of ARP packets the sender hardware address.
@@ -11,11 +12,15 @@ use nic_flow::{Field, MacAddr};
 use nic_policy::{DropReason, Verdict};
 use nic_wire::EtherType;
 
+use crate::management;
 use crate::plan::Plan;
 use crate::probe::{Layer, Probe};
 
 /// The stage.
-pub(crate) fn run(probe: &mut Probe<'_>, _plan: &mut Plan) -> Verdict {
+pub(crate) fn run(probe: &mut Probe<'_>, plan: &mut Plan<'_>) -> Verdict {
+    if let Some(verdict) = management::run(probe, plan) {
+        return verdict;
+    }
     match admit(probe) {
         Ok(()) => Verdict::Pass,
         Err(reason) => Verdict::Drop(reason),

@@ -34,6 +34,7 @@ mod egress;
 mod fixture;
 mod flow_rules;
 mod ingress;
+mod management;
 mod origin;
 mod rules;
 mod tunnel;

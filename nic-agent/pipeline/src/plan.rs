@@ -4,6 +4,7 @@ use nic_flow::{Action, ActionList, MacAddr};
 use nic_policy::{Bridge, BridgeId, Place};
 
 use crate::effect::{Effect, Inspection};
+use crate::management;
 use crate::probe::Probe;
 
 /// What is to be done to a packet, and what stages tell later ones.
@@ -11,6 +12,12 @@ use crate::probe::Probe;
 pub struct Plan<'s> {
     /// The actions so far.
     pub(crate) actions: ActionList,
+    /// All is decided: the packet meets no further stage.
+    pub(crate) ended: bool,
+    /// The card's own management gets a copy of the packet as it arrived.
+    pub(crate) management: bool,
+    /// An output would send it as if the card's own management had.
+    pub(crate) forged: bool,
     /// A flow rule decides: the packet meets no bridge.
     pub(crate) decided: bool,
     /// The packet came out of a tunnel, and where into.
@@ -40,6 +47,7 @@ impl Plan<'_> {
     /// Adds an action, and does to the packet that the later stages see what it does. The caller has
     /// read that the packet has a place for it.
     pub(crate) fn act(&mut self, probe: &mut Probe<'_>, action: Action) {
+        self.forged |= management::is_forged(probe, &action);
         probe.rewrite(&action);
         // Rules are no longer than a list, and stages add a few actions to an empty one.
         let _ = self.actions.push(action);

@@ -9,7 +9,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use nic_flow::field::{L3, L4};
 use nic_flow::key::mac_from_bits;
 use nic_flow::{Action, Field, FlowKey, FlowMask, MacAddr, Match, PortId};
-use nic_policy::{Bridge, BridgeId, DropReason, FdbEntry, ObjectId, Place, Port, TunnelPeer, Vtep, VtepId};
+use nic_policy::{
+    Bridge, BridgeId, DropReason, FdbEntry, Management, ObjectId, Place, Port, TunnelPeer, Vtep, VtepId,
+};
 use nic_wire::EtherType;
 
 use crate::dependency::Dependency;
@@ -228,6 +230,11 @@ impl<'s> Probe<'s> {
     /// The EtherType behind the VLAN tags.
     pub(crate) fn eth_type(&mut self) -> EtherType {
         EtherType(self.read(Field::EthType) as u16)
+    }
+
+    /// Where the card's own management is. It never changes, so nothing depends on it.
+    pub(crate) const fn management(&self) -> Option<&'s Management> {
+        self.policy.management()
     }
 
     /// The policy of a port.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use nic_flow::{MacAddr, PortId};
 use nic_policy::{
-    Bridge, BridgeId, Change, Delta, FdbEntry, FlowRule, FlowRuleId, Object, ObjectId, Port, Revision,
-    TunnelPeer, Vtep, VtepId,
+    Bridge, BridgeId, Change, Delta, FdbEntry, FlowRule, FlowRuleId, Management, Object, ObjectId, Port,
+    Revision, TunnelPeer, Vtep, VtepId,
 };
 use rpds::{HashTrieMapSync, HashTrieSetSync};
 use rustc_hash::FxBuildHasher;
@@ -34,6 +34,7 @@ pub struct Snapshot {
     rules: RuleTable,
     tables: Tables,
     devices: HashTrieSetSync<PortId, FxBuildHasher>,
+    management: Option<Management>,
 }
 
 /// Who gets what is flooded in a bridge.
@@ -67,6 +68,18 @@ impl Snapshot {
     /// No policy and no device: everything is closed.
     pub fn empty() -> Snapshot {
         Snapshot::default()
+    }
+
+    /// The same, with the card's own management in band. To be said before any packet is translated: no flow
+    /// is touched by it, and no delta changes it.
+    #[must_use]
+    pub fn with_management(self, management: Option<Management>) -> Snapshot {
+        Snapshot { management, ..self }
+    }
+
+    /// Where the card's own management is in band, if it is.
+    pub const fn management(&self) -> Option<&Management> {
+        self.management.as_ref()
     }
 
     /// The revision that the policy is of.
@@ -276,6 +289,10 @@ impl Snapshot {
     }
 
     fn set_port(&mut self, id: PortId, new: Option<&Port>, touched: &mut TouchedSet) {
+        // Policy about the exception port is no policy: to it that port is closed, whatever it says.
+        if id == PortId::MANAGEMENT {
+            return;
+        }
         let old = self.ports.get(&id).cloned();
         if old.as_deref() == new {
             return;

@@ -43,6 +43,8 @@ pub struct Translation {
     pub inspect: Vec<Inspection>,
     /// The learned address that these packets keep alive.
     pub source: Option<(BridgeId, MacAddr, Place)>,
+    /// The card's own management gets a copy of each packet as it arrived, whatever else becomes of it.
+    pub management: bool,
 }
 
 impl Translation {
@@ -55,7 +57,7 @@ impl Translation {
     /// done for a single packet.
     pub const fn is_cacheable(&self) -> bool {
         let final_verdict = matches!(self.verdict, Verdict::Pass | Verdict::Drop(_));
-        final_verdict && self.effects.is_empty() && self.inspect.is_empty()
+        final_verdict && self.effects.is_empty() && self.inspect.is_empty() && !self.management
     }
 }
 
@@ -133,9 +135,12 @@ pub(crate) fn translate_by(
             plan.actions.clear();
             break;
         }
+        if plan.ended {
+            break;
+        }
     }
     let record = probe.finish();
-    let Plan { actions, effects, inspect, source, .. } = plan;
+    let Plan { actions, effects, inspect, source, management, .. } = plan;
     let (read, dependencies) = (record.read, record.dependencies);
-    Translation { actions, read, dependencies, verdict, effects, inspect, source }
+    Translation { actions, read, dependencies, verdict, effects, inspect, source, management }
 }

@@ -21,6 +21,7 @@ pub mod delta;
 pub mod drop;
 pub mod flow;
 pub mod learned;
+pub mod management;
 pub mod object;
 pub mod stats;
 pub mod trace;
@@ -33,6 +34,7 @@ pub use delta::{Change, Delta, Revision};
 pub use drop::DropReason;
 pub use flow::FlowView;
 pub use learned::{FdbView, NeighborState, NeighborView, Network};
+pub use management::Management;
 pub use object::{
     Attachment, Bridge, BridgeId, FdbEntry, FlowRule, FlowRuleId, Object, ObjectId, Overlay, Place, Port,
     Rank, Trunk, TunnelPeer, Vtep, VtepId,

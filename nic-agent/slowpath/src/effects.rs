@@ -2,7 +2,7 @@
 
 use nic_flow::extract::extract;
 use nic_flow::seam::{PacketBuf, PacketIo};
-use nic_flow::{FlowKey, Shape};
+use nic_flow::{FlowKey, PortId, Shape};
 use nic_pipeline::{Effect, Translation, translate};
 use nic_policy::stats::StageStats;
 use nic_policy::{DropReason, Network, Stage};
@@ -19,7 +19,20 @@ impl<Io: PacketIo> Worker<Io> {
         let before = self.megaflows.stages;
         let (translation, stages) = self.translate(key, before, now);
         self.megaflows.stages = stages;
+        if translation.management {
+            self.copy_to_management(from, &packet);
+        }
         self.carry_out(key, &translation, from, packet, now);
+    }
+
+    /// The card's own management gets a copy of what arrived, once for each packet.
+    fn copy_to_management(&mut self, from: u16, packet: &Io::Buf) {
+        let ports = &mut self.megaflows.ports;
+        self.transmit.copies += 1;
+        match self.io.copy(packet) {
+            Some(copy) => self.transmit.output(&mut self.io, ports, from, PortId::MANAGEMENT, copy),
+            None => ports.dropped(from, DropReason::NoBuffer, 1),
+        }
     }
 
     /// A packet that waited for a next hop. It was counted when it came.

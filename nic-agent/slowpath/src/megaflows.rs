@@ -125,10 +125,11 @@ impl Megaflows {
         }
     }
 
-    /// Every port whose device is there has a share.
+    /// Every port whose device is there has a share, and so has the exception port.
     pub(crate) fn entitle(&mut self) {
         for index in 0..self.ports.len() as u16 {
-            let present = self.snapshot.has_device(self.ports.get(index).stats.port);
+            let port = self.ports.get(index).stats.port;
+            let present = self.snapshot.has_device(port) || port == PortId::MANAGEMENT;
             for shares in self.shares() {
                 shares.entitle(index, present);
             }
@@ -252,7 +253,7 @@ pub(crate) fn dropped(translation: &Translation) -> Option<DropReason> {
 /// True if the translation holds for all packets of its megaflow: nothing is to be done beside.
 pub(crate) fn is_cacheable(translation: &Translation) -> bool {
     let decided = matches!(translation.verdict, nic_policy::Verdict::Pass | nic_policy::Verdict::Drop(_));
-    decided && translation.effects.is_empty() && translation.inspect.is_empty()
+    decided && translation.effects.is_empty() && translation.inspect.is_empty() && !translation.management
 }
 
 #[cfg(test)]
@@ -280,6 +281,7 @@ mod tests {
                 effects: Vec::new(),
                 inspect: Default::default(),
                 source: None,
+                management: false,
             };
             let shape = Shape::cover(&translation.read);
             let flow = NewFlow { key: matches.key(), shape, translation: &translation, port: 0 };

@@ -115,6 +115,7 @@ impl Megaflows {
             effects: Vec::new(),
             inspect: Vec::new(),
             source: cold.source,
+            management: false,
         };
         let (counters, used) = (self.flows.hot(slot).counters, self.flows.hot(slot).used);
         self.unlink(slot);

@@ -1,7 +1,8 @@
 //! The flows' rules in the E-Switch: what is asked of the offload thread, and what it answers.
 
+use nic_flow::action::outputs;
 use nic_flow::seam::Refusal;
-use nic_flow::{Action, Counters, Rule, RuleId, Shape};
+use nic_flow::{Action, Counters, PortId, Rule, RuleId, Shape};
 use nic_policy::capability::SoftwareReason;
 
 use crate::config::nanos;
@@ -19,7 +20,7 @@ impl Megaflows {
         let port = self.flows.cold(slot).port;
         self.shed(port);
         let cold = self.flows.cold(slot);
-        let prospect = self.prospect(cold.shape, &cold.actions);
+        let prospect = self.prospect(cold.matches.key().in_port(), cold.shape, &cold.actions);
         let rule = if let Some(reason) = prospect {
             RuleState::None(reason)
         } else if self.ports.get(port).dirty > 0 {
@@ -63,9 +64,19 @@ impl Megaflows {
     }
 
     /// Why a flow like that is not even offered to the card, if it is not.
-    pub(crate) fn prospect(&self, shape: Shape, actions: &[Action]) -> Option<SoftwareReason> {
+    pub(crate) fn prospect(
+        &self,
+        in_port: PortId,
+        shape: Shape,
+        actions: &[Action],
+    ) -> Option<SoftwareReason> {
         if !self.config.offload {
             return Some(SoftwareReason::Disabled);
+        }
+        // Only software has the exception port.
+        let management = PortId::MANAGEMENT;
+        if in_port == management || outputs(actions).any(|port| port == management) {
+            return Some(SoftwareReason::Refused(Refusal::NoPort(management)));
         }
         if shape == Shape::FullKey {
             return Some(SoftwareReason::Refused(Refusal::Shape(shape)));

@@ -155,7 +155,9 @@ fn send<Io: PacketIo>(io: &mut Io, ports: &mut Ports, from: u16, to: u16, burst:
     port.stats.sent.packets += packets - left.min(packets);
     port.stats.sent.bytes += all.saturating_sub(bytes(burst));
     if left > 0 {
-        ports.dropped(from, DropReason::TransmitFull, left);
+        let exception = ports.get(to).stats.port == PortId::MANAGEMENT;
+        let reason = if exception { DropReason::ManagementFull } else { DropReason::TransmitFull };
+        ports.dropped(from, reason, left);
         burst.clear();
     }
 }

@@ -162,7 +162,7 @@ impl<Io: PacketIo> Worker<Io> {
     /// would become of its flow.
     pub fn trace(&self, key: &FlowKey) -> Trace {
         let trace = nic_pipeline::trace(key, &self.megaflows.snapshot, &self.megaflows.state);
-        let prospect = || self.megaflows.prospect(trace.shape, &trace.actions);
+        let prospect = || self.megaflows.prospect(key.in_port(), trace.shape, &trace.actions);
         let offload = match self.lookup(key) {
             Some(flow) => flow.offload,
             None => prospect().map_or(Offload::Pending, Offload::Software),

@@ -451,8 +451,13 @@ impl Lab {
 
     /// Sends a stream over TCP to another node; gives the receiver's result.
     pub fn tcp(&self, from: Place, to: SocketAddr, at: Place, bytes: u64) -> Result<Value, LabError> {
+        self.tcp_into(from, to, at.node, bytes)
+    }
+
+    /// The same to a namespace that has no place.
+    pub fn tcp_into(&self, from: Place, to: SocketAddr, at: Node, bytes: u64) -> Result<Value, LabError> {
         let (to, bytes) = (to.to_string(), bytes.to_string());
-        let receiver = Receiver::start(self.traffic(at.node, &["tcp-receive", "--listen", &to]))?;
+        let receiver = Receiver::start(self.traffic(at, &["tcp-receive", "--listen", &to]))?;
         client::json(&mut self.traffic(from.node, &["tcp-send", "--to", &to, "--bytes", &bytes]))?;
         receiver.finish()
     }

@@ -7,15 +7,18 @@ use std::net::IpAddr;
 use nic_flow::field::{Field, L3};
 use nic_flow::{Action, FlowKey, MacAddr, PortId};
 use nic_policy::{
-    Bridge, BridgeId, Change, Delta, DropReason, FdbEntry, FlowRule, Network, Object, ObjectId, Place, Port,
-    TunnelPeer, Vtep, VtepId,
+    Bridge, BridgeId, Change, Delta, DropReason, FdbEntry, FlowRule, Management, Network, Object, ObjectId,
+    Place, Port, TunnelPeer, Vtep, VtepId,
 };
 
 mod bridge;
+mod management;
 mod rules;
 mod tunnel;
 
 pub(crate) use tunnel::inner;
+
+use management::Concern;
 
 /// What packets taught, as plain collections.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub struct Outcome {
     pub inspect: Vec<(Network, Place, bool)>,
     /// The learned address that it keeps alive.
     pub source: Option<(BridgeId, MacAddr, Place)>,
+    /// The card's own management gets a copy.
+    pub management: bool,
 }
 
 /// How a packet ends.
@@ -77,6 +82,8 @@ pub struct Policy {
     pub objects: BTreeMap<ObjectId, Object>,
     /// The devices that are there.
     pub devices: BTreeSet<PortId>,
+    /// Where the card's own management is in band.
+    pub management: Option<Management>,
 }
 
 impl Policy {
@@ -154,8 +161,14 @@ impl Policy {
     /// What becomes of a packet.
     pub fn translate(&self, packet: &FlowKey, memory: &Memory) -> Outcome {
         let mut outcome = Outcome::default();
+        match self.management_of(packet) {
+            Concern::Whole(fate) => return Outcome { fate, ..outcome },
+            Concern::Copy => outcome.management = true,
+            Concern::None => {}
+        }
         let fate = self.fate(packet, memory, &mut outcome);
         outcome.fate = match fate {
+            Ok(plan) if self.forges(packet, &plan) => Fate::Drop(DropReason::ManagementSource),
             Ok(plan) => match self.may_leave(packet.in_port(), plan) {
                 Ok(plan) => Fate::Forward(plan),
                 Err(reason) => Fate::Drop(reason),

@@ -9,8 +9,10 @@ use nic_policy::{Attachment, Change, Delta, FlowRule, FlowRuleId, Object, Object
 use crate::oracle::Policy;
 use crate::random::Random;
 
+mod management;
 mod overlay;
 
+pub use management::management;
 pub use overlay::{Lesson, lesson, memory};
 
 /// The ports of the world; the last one never has a device.
@@ -120,6 +122,11 @@ fn ip(random: &mut Random, key: &mut FlowKey) {
 
 /// A packet that is likely to be of interest to a policy: often one that some rule of it asks for.
 pub fn packet_for(random: &mut Random, policy: &Policy) -> FlowKey {
+    if let Some(management) = policy.management
+        && random.chance(30)
+    {
+        return management::packet_of(random, management);
+    }
     if is_bridged(policy) && random.chance(75) {
         return overlay::packet_for(random, policy);
     }
@@ -424,6 +431,7 @@ pub fn policy(random: &mut Random) -> Policy {
         let rule = flow_rule(random, &policy, id);
         policy.objects.insert(ObjectId::FlowRule(rule.id), Object::FlowRule(rule));
     }
+    policy.management = random.chance(25).then(|| management(random));
     policy
 }
 

@@ -13,6 +13,7 @@ mod faults;
 mod figures;
 mod kills;
 mod malformed;
+mod management;
 mod metrics;
 mod overlay;
 mod refusal;

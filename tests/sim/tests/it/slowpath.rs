@@ -4,6 +4,7 @@ mod audit;
 mod bridged;
 mod fairness;
 mod faults;
+mod management;
 mod property;
 mod scenarios;
 pub(crate) mod world;

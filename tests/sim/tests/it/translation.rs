@@ -37,7 +37,10 @@ fn seeds(count: u64) -> impl Iterator<Item = u64> {
 
 fn snapshot(policy: &Policy) -> Snapshot {
     let devices: Vec<PortId> = policy.devices.iter().copied().collect();
-    let (snapshot, _) = Snapshot::empty().apply(&scenario::full(policy, 1)).expect("ids are unique");
+    let (snapshot, _) = Snapshot::empty()
+        .with_management(policy.management)
+        .apply(&scenario::full(policy, 1))
+        .expect("ids are unique");
     snapshot.with_devices(&devices).0
 }
 
@@ -79,6 +82,7 @@ fn outcome(translation: &Translation) -> Outcome {
             Verdict::Wait => Fate::Wait,
         },
         source: translation.source,
+        management: translation.management,
         ..Outcome::default()
     };
     for effect in &translation.effects {

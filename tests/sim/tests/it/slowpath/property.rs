@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use nic_flow::FlowKey;
 use nic_flow::field::Field;
+use nic_flow::{FlowKey, PortId};
 use nic_slowpath::{Config, InstallerConfig};
 use sim::card::{Card, Faults};
 use sim::random::Random;
@@ -27,7 +27,10 @@ pub(super) fn world(random: &mut Random) -> World {
     };
     let profile = random.pick(&[Profile::Full, Profile::Portable]);
     let rules = random.pick(&[4, 1024]);
-    let card = Card::new(profile, &scenario::PORTS[..5], rules, random.bits(), faults);
+    let management = random.chance(30).then(|| scenario::management(random));
+    let mut ports = scenario::PORTS[..5].to_vec();
+    ports.extend(management.map(|_| PortId::MANAGEMENT));
+    let card = Card::new(profile, &ports, rules, random.bits(), faults);
     let config = Config {
         seed: random.bits(),
         offload: random.chance(95),
@@ -44,7 +47,11 @@ pub(super) fn world(random: &mut Random) -> World {
         create_tries: 3,
         ..InstallerConfig::default()
     };
-    World::with_card(card, config, installer)
+    let mut world = World::with_card(card, config, installer);
+    if let Some(management) = management {
+        world.manage(management);
+    }
+    world
 }
 
 /// A packet that is of interest, by a port that the card has.
@@ -55,7 +62,8 @@ pub(super) fn packet(random: &mut Random, world: &World) -> FlowKey {
         len if random.chance(60) => world.keys[len - 1 - random.below(len.min(12) as u64) as usize],
         _ => scenario::packet_for(random, &world.policy),
     };
-    if !scenario::PORTS[..5].contains(&key.in_port()) {
+    let managed = world.policy.management.is_some() && key.in_port() == PortId::MANAGEMENT;
+    if !managed && !scenario::PORTS[..5].contains(&key.in_port()) {
         key.set(Field::InPort, random.pick(&scenario::PORTS[..5]).bits().into());
     }
     key

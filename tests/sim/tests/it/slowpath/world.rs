@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nic_flow::action::outputs;
 use nic_flow::execute::execute;
 use nic_flow::seam::PacketBuf;
 use nic_flow::{Action, Destination, FlowKey, PortId, RuleId};
 use nic_pipeline::{Snapshot, State, translate};
 use nic_policy::stats::StageStats;
-use nic_policy::{Delta, DropReason, Offload, Revision, Stage};
+use nic_policy::{Delta, DropReason, Management, Offload, Revision, Stage};
 use nic_slowpath::{Completion, Config, Installer, InstallerConfig, Polled, Worker};
 use sim::card::{Card, CardIo, CardRules, Faults, Sent};
 use sim::frame::{self, Frame};
@@ -58,6 +59,14 @@ impl World {
         }
     }
 
+    /// The card's own management is in band there. To be said before anything enters.
+    pub(crate) fn manage(&mut self, management: Management) {
+        let snapshot = self.worker.snapshot().clone().with_management(Some(management));
+        self.worker.publish(snapshot, &[], self.now);
+        self.policy.management = Some(management);
+        self.history.insert(0, self.policy.clone());
+    }
+
     pub(crate) fn revision(&self) -> u64 {
         self.history.last_key_value().map_or(0, |(revision, _)| *revision)
     }
@@ -91,6 +100,7 @@ impl World {
             .range(applied..)
             .any(|(_, policy)| fate(policy, port, &bytes).unwrap_or_default() == sent);
         assert!(allowed, "a rule sent {key:?} to {sent:?}");
+        assert!(!is_copied(&self.policy, port, &bytes), "the management misses {key:?}");
         true
     }
 
@@ -106,6 +116,10 @@ impl World {
             let served = frames.len() - after.get(&port).map_or(0, Vec::len);
             for bytes in &frames[..served] {
                 self.keys.push(frame::key(bytes, port));
+                if is_copied(&self.policy, port, bytes) {
+                    let to_management = expected.entry(PortId::MANAGEMENT).or_default();
+                    to_management.entry(port).or_default().push(bytes.clone());
+                }
                 match fate(&self.policy, port, bytes) {
                     Ok(outputs) => {
                         for (to, bytes) in outputs {
@@ -215,6 +229,8 @@ impl World {
         assert_eq!((stats.flows, stats.flows_in_hardware), all);
         let rules = self.card.rules();
         for (at, rule) in rules.iter().enumerate() {
+            let named = outputs(&rule.actions).chain([rule.matches.key().in_port()]);
+            assert!(!named.into_iter().any(|port| port == PortId::MANAGEMENT), "{rule:?}");
             for other in rules[..at].iter().filter(|other| other.matches.overlaps(&rule.matches)) {
                 assert_eq!(rule.actions, other.actions, "{:?} and {:?}", rule.matches, other.matches);
             }
@@ -296,6 +312,11 @@ fn oracle(policy: &Policy, key: &FlowKey) -> Result<Vec<Action>, DropReason> {
         oracle::Fate::Drop(reason) => Err(reason),
         other => panic!("{other:?} in a policy without bridges"),
     }
+}
+
+/// Whether the card's own management gets a copy.
+fn is_copied(policy: &Policy, port: PortId, bytes: &[u8]) -> bool {
+    policy.translate(&frame::key(bytes, port), &Memory::default()).management
 }
 
 pub(crate) fn fate(policy: &Policy, port: PortId, bytes: &[u8]) -> Fate {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use nic_flow::{Action, Field, FlowKey, FlowMask, Shape};
+use nic_flow::{Action, Field, FlowKey, FlowMask, PortId, Shape};
 use nic_pipeline::testing::{STAGES, StageFn, translate_with};
 use nic_pipeline::{Effect, Snapshot, State, Translation, trace, translate};
 use nic_policy::stats::StageStats;
@@ -104,7 +104,8 @@ struct Reached {
 }
 
 /// What the pipeline drops no packet for: these reasons belong to whoever moves packets.
-const NOT_THE_PIPELINES: [DropReason; 11] = [
+const NOT_THE_PIPELINES: [DropReason; 12] = [
+    DropReason::ManagementFull,
     DropReason::NeighborQueueFull,
     DropReason::FloodBudget,
     DropReason::TransmitFull,
@@ -145,6 +146,9 @@ fn kinds(translation: &Translation) -> impl Iterator<Item = &'static str> {
         ("underlay's news", told && translation.verdict == Verdict::Pass),
         ("underlay's news, dropped", told && translation.dropped().is_some()),
         ("underlay's news in a bridge that is looked into", told && inspected(false)),
+        ("the management's", has(|action| *action == Action::Output(PortId::MANAGEMENT))),
+        ("the management's, too", translation.management && translation.verdict == Verdict::Pass),
+        ("the management's, and dropped", translation.management && translation.dropped().is_some()),
         ("cacheable", translation.is_cacheable()),
     ]
     .into_iter()
@@ -210,7 +214,7 @@ impl Reached {
         for shape in Shape::ALL {
             assert!(self.shapes[shape.index()] >= enough, "{shape}");
         }
-        assert_eq!(self.kinds.len(), 18, "{:?}", self.kinds);
+        assert_eq!(self.kinds.len(), 21, "{:?}", self.kinds);
         for (kind, &reached) in &self.kinds {
             assert!(reached >= enough, "{kind}: {reached}");
         }
