@@ -14,6 +14,7 @@ mod read;
 mod write;
 
 pub use read::{BundleError, Files, Part, Reader};
+pub(crate) use read::{head, part_head};
 pub use write::{Contents, Key, KeyError, Source, WriteError, make_root, write};
 
 use crate::version::Version;
