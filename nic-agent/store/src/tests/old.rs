@@ -94,8 +94,8 @@ async fn a_version_on_trial_writes_nothing_that_an_older_one_does_not_read() {
     assert!(matches!(store.submit(overlay(), None).await, Err(SubmitError::Held)));
     assert!(matches!(store.submit(create(port("x", "pf0vf7")), None).await, Err(SubmitError::Held)));
     assert_eq!((store.state().revision(), store.failing()), (Revision(1), None), "and that is no fault");
-    let (held, copy) = (directory.path().join("held"), std::sync::Arc::new(store));
-    let copied = std::sync::Arc::clone(&copy);
+    let (held, copy) = (directory.path().join("held"), Arc::new(store));
+    let copied = Arc::clone(&copy);
     let (to, done) = (held.clone(), tokio::task::spawn_blocking(move || copied.copy_to(held)));
     done.await.expect("no panic").expect("copied");
     with_header(&to, |header| assert_eq!(header.schema, 1));
@@ -104,11 +104,11 @@ async fn a_version_on_trial_writes_nothing_that_an_older_one_does_not_read() {
     // What redb notes of its own when a file is opened and closed is all that changed.
     assert_eq!(std::fs::read(&path).expect("readable").len(), before.len());
 
-    let store = std::sync::Arc::new(Store::open_held(&path).expect("as it was"));
-    let released = std::sync::Arc::clone(&store);
+    let store = Arc::new(Store::open_held(&path).expect("as it was"));
+    let released = Arc::clone(&store);
     tokio::task::spawn_blocking(move || released.release()).await.expect("no panic").expect("released");
     let expected = contents(&store.state());
-    let again = std::sync::Arc::clone(&store);
+    let again = Arc::clone(&store);
     again.submit(overlay(), None).await.expect("valid");
     assert_ne!(contents(&store.state()), expected);
     drop((store, again));
