@@ -41,6 +41,7 @@ impl Card {
         command.env("NIC_SET_HOSTNAME", self.path("set")).env("NIC_BOARD", self.path("board.conf"));
         command.env("NIC_REFUSED", self.path("refused"));
         command.env("NIC_AGENT_CONF", self.path("agent.conf"));
+        command.env("NIC_DATAPATH_MANAGEMENT_CONF", self.path("datapath.conf"));
         let Output { status, stdout, stderr } = command.output().expect("sh runs");
         assert!(status.success() && stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
         String::from_utf8(stdout).expect("text")
@@ -71,6 +72,24 @@ fn the_first_file_is_taken_over_and_a_later_one_is_not_looked_at() {
 }
 
 #[test]
+fn a_card_with_one_cable_is_reached_in_band() {
+    for (more, interface, told) in [
+        ("MANAGEMENT_UPLINK=p0", "inband0", "--management p0,name=inband0"),
+        ("MANAGEMENT_UPLINK=p1,vlan=4094", "inband0", "--management p1,vlan=4094,name=inband0"),
+        ("MANAGEMENT_INTERFACE=x1\nMANAGEMENT_UPLINK=p0", "x1", "--management p0,name=x1"),
+        ("HOSTNAME=a", "mgmt0", ""),
+    ] {
+        let card = Card::new();
+        card.boot(format!("MANAGEMENT_ADDRESS=dhcp\n{more}\n").as_bytes());
+        let network = card.read("network/10-management.network").expect("a network");
+        assert!(network.contains(&format!("Name={interface}\n")), "{network}");
+        assert_eq!(card.read("datapath.conf"), Some(format!("NIC_DATAPATH_MANAGEMENT={told}\n")));
+        let agent = format!("NIC_AGENT_ARGUMENTS=--management-interface {interface}\n");
+        assert_eq!(card.told(), Some(agent));
+    }
+}
+
+#[test]
 fn of_a_file_with_one_fault_nothing_is_used_and_the_line_is_told() {
     let long = "a".repeat(64);
     for (line, fault) in [
@@ -82,6 +101,9 @@ fn of_a_file_with_one_fault_nothing_is_used_and_the_line_is_told() {
         ("MANAGEMENT_INTERFACE=../x", "line 2: the value of MANAGEMENT_INTERFACE is not of its form"),
         ("MANAGEMENT_GATEWAY=$(reboot)", "line 2: the value of MANAGEMENT_GATEWAY is not of its form"),
         ("OWNER_CA_SHA256=12", "line 2: the value of OWNER_CA_SHA256 is not of its form"),
+        ("MANAGEMENT_UPLINK=pf0vf1", "line 2: the value of MANAGEMENT_UPLINK is not of its form"),
+        ("MANAGEMENT_UPLINK=p0,vlan=4095", "line 2: the value of MANAGEMENT_UPLINK is not of its form"),
+        ("MANAGEMENT_UPLINK=p0 --adopt", "line 2: the value of MANAGEMENT_UPLINK is not of its form"),
         ("PATH=/tmp", "line 2 is not understood"),
         ("reboot", "line 2 is not understood"),
         ("\u{1}\u{2}", "line 2 is not understood"),

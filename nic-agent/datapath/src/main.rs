@@ -43,7 +43,7 @@ use nic_flow::PortId;
 use nic_link::server::InForce;
 use nic_offload::{Sink, capability};
 use nic_pipeline::Snapshot;
-use nic_policy::CapabilityTable;
+use nic_policy::{CapabilityTable, Management};
 use nic_process::{log, signals, socket};
 use nic_slowpath::{Config, Installer, InstallerConfig, InstallerCounters, Worker};
 use tokio::sync::{Mutex, watch};
@@ -54,6 +54,7 @@ use auditor::Auditor;
 use capture::Capture;
 use control::{Control, ControlPort};
 use io::{Io, PortQueues};
+use management::{Exception, Seen};
 use options::Options;
 use ports::{Buffers, ESwitch, Started};
 use sleep::{Bed, Waker};
@@ -104,6 +105,13 @@ struct Running {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// The exception port, if one is asked for and can be had. The E-Switch forwards whatever becomes of the way to
+/// the card's own kernel: a wrong word in a card's parameters must not cost it its packets.
+fn reach_in_band(options: &Options, started: &[Started]) -> Option<(Management, Exception, Seen)> {
+    let opened = management::open(options.management.as_ref()?, started);
+    opened.inspect_err(|error| tracing::error!(%error, "the card's own kernel is not reached in band")).ok()
+}
+
 /// Starts the worker, the offload thread and the one that writes the policy.
 fn start(
     eal: &Eal,
@@ -116,9 +124,8 @@ fn start(
         return Err(format!("more than {} ports", io::MAX_PORTS).into());
     }
     let ids: Vec<_> = started.iter().map(|port| port.id).collect();
-    let wanted = options.management.as_ref();
-    let (managed, exception, seen) = match wanted.map(|wanted| management::open(wanted, &started)) {
-        Some(opened) => opened.map(|(managed, port, seen)| (Some(managed), Some(port), Some(seen)))?,
+    let (managed, exception, seen) = match reach_in_band(options, &started) {
+        Some((managed, port, seen)) => (Some(managed), Some(port), Some(seen)),
         None => (None, None, None),
     };
     let sink = Sink::new(proxy, started.iter().map(|port| (port.id, port.port.id())).collect());

@@ -127,7 +127,7 @@ impl Disk {
     /// Writes all resources again, as this version does.
     pub(crate) fn migrate(&mut self, state: &State) -> Result<(), redb::Error> {
         let change = |resource: &Resource| Change { before: None, after: Some(resource.clone()) };
-        let changes = state.resources().map(|resource| change(&resource)).collect();
+        let changes = state.resources().map(change).collect();
         self.write(state, &Group { changes, ..Group::default() })?;
         self.schema = SCHEMA;
         Ok(())

@@ -5,10 +5,10 @@
 //!   TUF metadata that says what they are. It is written here too, by [`bundle::write`].
 //! * [`Updater`] installs one into the slot that does not run, activates it, blesses it and goes back. The
 //!   file names of the ESP are the whole state of the boot ([`Entry`]).
-//! * [`launch`] chooses which nic-agent a start runs: the image's own, or a bundle that is kept in the data
+//! * [`launch()`] chooses which nic-agent a start runs: the image's own, or a bundle that is kept in the data
 //!   folder ([`Beside`]), which it verifies again each time.
 //! * [`Trial`] says when a version has proven itself.
-//! * [`settle`] does at a start what a rollback or a reset left to do.
+//! * [`settle()`] does at a start what a rollback or a reset left to do.
 //!
 //! All of it works on the traits of [`medium`], of which [`Folders`] are those of a real card. Whatever is
 //! done, at every write the power may go: either the old version boots then or the new one.

@@ -95,7 +95,7 @@ impl Updater {
         Updater { card, agent: None, work: Mutex::default(), progress: Mutex::default() }
     }
 
-    /// The same, for a nic-agent that is not the image's own: [`crate::launch`] chose it.
+    /// The same, for a nic-agent that is not the image's own: [`crate::launch()`] chose it.
     #[must_use]
     pub fn launched(self, agent: Option<Version>) -> Updater {
         Updater { agent, ..self }
