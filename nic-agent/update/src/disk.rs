@@ -232,7 +232,11 @@ impl Folder for Directory {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from)?, self.path(to)?)
+        let to = self.path(to)?;
+        fs::rename(self.path(from)?, &to)?;
+        // On FAT, where a file lies and how long it is stands beside its name. Linux writes that into a new name only
+        // when the file itself is synced; with the folder alone, a power cut leaves a name of nothing.
+        File::open(&to)?.sync_all()
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
