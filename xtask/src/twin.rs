@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
+use cross::qemu::{self, QEMU, Qemu};
+use cross::{Places, Profile};
 
 use crate::cargo;
 use crate::cross::{self as verb, Common};
@@ -36,9 +38,8 @@ pub(crate) struct Arguments {
     common: Common,
 }
 
-/// Debian's packages with the machine that stands for a card.
-const HOST_PACKAGES: &[&str] =
-    &["iproute2", "qemu-efi-aarch64", "qemu-system-arm", "mtools", "procps", "tcpdump"];
+/// Debian's packages with what the machine that stands for a card is wired by.
+const HOST_PACKAGES: &[&str] = &["iproute2", "mtools", "procps", "tcpdump"];
 
 /// What the twin is driven by.
 const PACKAGES: &[&str] = &["host-shim", "nicctl", "nic-traffic", "e2e"];
@@ -75,11 +76,19 @@ pub(crate) fn test(privilege: Privilege) -> bool {
 }
 
 fn run(arguments: &Arguments, privilege: Privilege) -> Result<ExitCode, Box<dyn Error>> {
+    let places = Places::of_repository()?;
+    if arguments.common.update_lock {
+        verb::update(&places, &[QEMU])?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut args: Vec<std::ffi::OsString> = Vec::new();
     if arguments.clean {
         args.push("--clean".into());
     } else {
         setup::tools(HOST_PACKAGES)?;
+        let Qemu { folder, version } = qemu::provide(&places, arguments.common.options(Profile::Ci).policy)?;
+        println!("twin: {version}");
+        args.extend(["--qemu".into(), folder.into_os_string()]);
         let image = image::for_twin(arguments.common, arguments.quick, arguments.twice)?;
         args.extend(["--disk".into(), image.disk.into_os_string()]);
     }
