@@ -5,9 +5,10 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use cross::qemu::{self, QEMU, Qemu};
 use cross::{Places, Profile};
+use images::Image;
 
 use crate::cargo;
 use crate::cross::{self as verb, Common};
@@ -19,6 +20,9 @@ use crate::setup;
 /// What the verb is told.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    /// Which story is told; `all` tells them one after the other
+    #[arg(long, value_enum, default_value_t = Tale::Job, value_name = "STORY")]
+    story: Tale,
     /// Leave the twin running, and tell how to look around
     #[arg(long)]
     keep: bool,
@@ -47,6 +51,31 @@ const PACKAGES: &[&str] = &["host-shim", "nicctl", "nic-traffic", "e2e"];
 /// The program.
 const TWIN: &str = "twin";
 
+/// A story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tale {
+    /// The main job, after a boot
+    Job,
+    All,
+}
+
+/// Copies what stories want of an image to where the next one does not overwrite it.
+fn lay_out(image: &Image, folder: &Path) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(folder)?;
+    let files = [
+        (&image.disk, "disk.img"),
+        (&image.root, "root.img"),
+        (&image.uki, "uki.efi"),
+        (&image.description, "image.json"),
+    ];
+    for (from, name) in files {
+        process::run(
+            Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(from).arg(folder.join(name)),
+        )?;
+    }
+    Ok(())
+}
+
 /// The verb.
 pub(crate) fn main(arguments: &Arguments) -> ExitCode {
     let privilege = Privilege::detect();
@@ -62,6 +91,7 @@ pub(crate) fn main(arguments: &Arguments) -> ExitCode {
 /// Makes the image twice and boots it, in a test.
 pub(crate) fn test(privilege: Privilege) -> bool {
     let arguments = Arguments {
+        story: Tale::Job,
         keep: false,
         clean: false,
         twice: true,
@@ -90,7 +120,9 @@ fn run(arguments: &Arguments, privilege: Privilege) -> Result<ExitCode, Box<dyn 
         println!("twin: {version}");
         args.extend(["--qemu".into(), folder.into_os_string()]);
         let image = image::for_twin(arguments.common, arguments.quick, arguments.twice)?;
-        args.extend(["--disk".into(), image.disk.into_os_string()]);
+        let folder = places.target.join("twin");
+        lay_out(&image, &folder.join("base"))?;
+        args.extend(["--images".into(), folder.into_os_string()]);
     }
     args.extend(arguments.keep.then(|| "--keep".into()));
     if let Some(json) = &arguments.json {

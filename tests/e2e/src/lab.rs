@@ -81,6 +81,8 @@ pub struct Lab {
     shim: Option<Daemon>,
     /// The card as a machine of its own, in place of the first two.
     machine: Option<Daemon>,
+    /// What that machine is made of.
+    hardware: Option<twin::Machine>,
     /// What runs at the other end of tunnels, if programs do.
     pub(crate) switches: Vec<Daemon>,
 }
@@ -103,8 +105,8 @@ impl Lab {
         sweep::on_signals()?;
         let prefix = sweep::prefix(LABS.fetch_add(1, Ordering::Relaxed));
         let folder = sweep::claim(&prefix)?;
-        let (datapath, agent, shim, machine) = (None, None, None, None);
-        Ok(Lab { prefix, folder, options, datapath, agent, shim, machine, switches: Vec::new() })
+        let (datapath, agent, shim, machine, hardware) = (None, None, None, None, None);
+        Ok(Lab { prefix, folder, options, datapath, agent, shim, machine, hardware, switches: Vec::new() })
     }
 
     fn furniture(&self) -> Furniture {
