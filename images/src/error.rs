@@ -54,8 +54,14 @@ pub enum ImageError {
         room: u64,
     },
     /// The version is none that a boot entry can be named by.
-    #[error("{0:?} is no version: 1 to 64 letters, digits and dots")]
+    #[error("{0:?} is no version: three numbers without leading zeros, as 1.20.3")]
     Version(String),
+    /// The folder of keys says of none that cards trust it.
+    #[error("{} has no root of trust 1.root.json; `nic-bundle keys` makes one", .0.display())]
+    NoRoot(PathBuf),
+    /// Our kernel could not be built.
+    #[error("our own kernel")]
+    Kernel(#[from] nic_kernel::BuildError),
     /// A package could not be fetched or unpacked.
     #[error("packages")]
     Packages(#[from] cross::packages::PackagesError),

@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `tree` | the root tree, of Debian's packages and our files, and its file system |
 //! | `verity` | the tree of hashes behind it |
-//! | `modules`, `cpio`, `initramfs` | the first file system |
+//! | `kernel`, `modules` | the kernel, ours or Debian's |
+//! | `cpio`, `initramfs` | the first file system |
 //! | `uki` | the one file for the firmware, signed |
 //! | `disk` | the disk |
+//! | `release` | updates of cards, signed |
 //! | `step` | what did not change is not made again |
 //!
 //! It needs no root and no loop device: programs write into ordinary files. The same inputs make the same
@@ -22,9 +24,11 @@ mod cpio;
 mod disk;
 mod error;
 mod initramfs;
+mod kernel;
 mod modules;
 mod parts;
 mod recipe;
+mod release;
 mod step;
 mod tool;
 mod tree;
@@ -41,6 +45,9 @@ use serde_json::json;
 use step::Workshop;
 
 pub use error::ImageError;
+pub use kernel::Whose;
+pub use nic_kernel::HOST_PACKAGES as KERNEL_HOST_PACKAGES;
+pub use release::Release;
 pub use tool::ToolError;
 pub use uki::Signer;
 pub use verity::{BLOCK, Verity, append as append_verity};
@@ -105,14 +112,20 @@ pub struct Request<'a> {
     pub profile: Profile,
     /// Our programs.
     pub programs: &'a Programs,
-    /// Its version: letters, digits and dots.
+    /// Whose kernel it has.
+    pub kernel: Whose,
+    /// Its version: three numbers.
     pub version: &'a str,
     /// The time that everything in it has, in seconds since 1970: also the earliest one that a card believes.
     pub epoch: u64,
     /// Parameters of the first boot, to be put on the ESP.
     pub parameters: Option<&'a Path>,
+    /// A folder whose files come over the root tree's, last of all.
+    pub overlay: Option<&'a Path>,
     /// Signs what the firmware loads.
     pub signer: &'a Signer,
+    /// Signs updates.
+    pub release: &'a Release,
     /// What to do where packages have moved.
     pub policy: Policy,
     /// Beside the image that is there, from nothing: to see whether the same comes out.
@@ -128,19 +141,13 @@ pub struct Image {
     pub root: PathBuf,
     /// The signed UKI.
     pub uki: PathBuf,
+    /// The update of a slot.
+    pub bundle: PathBuf,
     /// What opens the root file system.
     pub verity: Verity,
     /// All of this for programs, with hashes: `image.json`.
     pub description: PathBuf,
 }
-
-/// A kernel of Debian's, of the line that is maintained for as long as Debian 12 is.
-const KERNEL_SET: Set<'static> = Set {
-    name: "image-kernel-debian",
-    architecture: Architecture::Arm64,
-    wanted: &["linux-image-6.12-arm64"],
-    keep: |name| name.starts_with("linux-image-6.12."),
-};
 
 /// What boots it.
 const BOOT_SET: Set<'static> = Set {
@@ -204,7 +211,7 @@ fn recipes(places: &Places) -> PathBuf {
 /// # Errors
 /// See [`ImageError`].
 pub fn update_lock(places: &Places, boards: &[&Board]) -> Result<Vec<String>, ImageError> {
-    let mut changed = cross::packages::update(places, &[KERNEL_SET, BOOT_SET])?.lines;
+    let mut changed = cross::packages::update(places, &[kernel::DEBIAN, kernel::SOURCE, BOOT_SET])?.lines;
     for board in boards {
         let names = root_packages(places, board)?;
         let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -229,16 +236,24 @@ pub fn build(request: &Request<'_>) -> Result<Image, ImageError> {
         folder.join(request.profile.name())
     };
     let shop = Workshop::new(folder)?;
-    let kernel = parts::kernel(request, &shop)?;
+    let kernel = kernel::take(request, &shop)?;
     let base = parts::base(request, &shop)?;
-    let tree = parts::tree(request, &shop, &kernel, &base)?;
+    let tree = parts::tree(request, &shop, &kernel, &base.made)?;
     let root = parts::root(request, &shop, &tree)?;
     let boot = parts::boot(request, &shop)?;
-    let first = parts::initramfs(request, &shop, &kernel, &base, &boot)?;
-    let uki = parts::uki(request, &shop, &kernel, &root, &boot, &first)?;
-    let disk = parts::disk(request, &shop, &root, &uki, &boot)?;
-    let description = describe(request, &shop, &kernel.release, &root, &uki.path, &disk)?;
-    Ok(Image { disk, root: root.path, uki: uki.path, verity: root.verity, description })
+    let first = parts::initramfs(request, &shop, &kernel, &base.made, &boot.made)?;
+    let uki = parts::uki(request, &shop, &kernel, &root, &boot.made, &first)?;
+    let disk = parts::disk(request, &shop, &root, &uki, &boot.made)?;
+    let bundle = release::slot(request, &shop, &root, &uki)?;
+    release::remove_others(&shop, &[&uki.path, &bundle])?;
+    let description = describe(
+        request,
+        &shop,
+        &kernel.release,
+        &root,
+        &[("uki", &uki.path), ("disk", &disk), ("bundle", &bundle)],
+    )?;
+    Ok(Image { disk, root: root.path, uki: uki.path, bundle, verity: root.verity, description })
 }
 
 /// Writes down what was made.
@@ -247,15 +262,14 @@ fn describe(
     shop: &Workshop,
     kernel: &str,
     root: &parts::Root,
-    uki: &Path,
-    disk: &Path,
+    files: &[(&str, &Path)],
 ) -> Result<PathBuf, ImageError> {
     let file = |path: &Path| -> Result<_, ImageError> {
         let size = fs::metadata(path).map_err(ImageError::file("reading", path))?.len();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(json!({"file": name, "size": size, "sha256": step::sha256(path)?}))
     };
-    let text = json!({
+    let mut text = json!({
         "board": request.board.name,
         "profile": request.profile.name(),
         "version": request.version,
@@ -263,19 +277,20 @@ fn describe(
         "kernel": kernel,
         "verity": root.verity.to_json(),
         "root": file(&root.path)?,
-        "uki": file(uki)?,
-        "disk": file(disk)?,
     });
+    for (name, path) in files {
+        text[*name] = file(path)?;
+    }
     let path = shop.path("image.json");
     fs::write(&path, format!("{text:#}\n")).map_err(ImageError::file("writing", &path))?;
     Ok(path)
 }
 
-/// The boot loader sorts by it, and it is part of a file's name.
+/// Boot loaders and updates sort by it, and it is part of a file's name: three numbers of 32 bits, so that
+/// all have the same opinion which is the newer.
 fn check_version(version: &str) -> Result<(), ImageError> {
-    let fits = (1..=64).contains(&version.len())
-        && version.starts_with(|it: char| it.is_ascii_alphanumeric())
-        && version.chars().all(|it| it.is_ascii_alphanumeric() || it == '.');
+    let number = |part: &str| part.parse::<u32>().is_ok_and(|number| number.to_string() == part);
+    let fits = version.split('.').count() == 3 && version.split('.').all(number);
     if fits { Ok(()) } else { Err(ImageError::Version(version.to_owned())) }
 }
 
@@ -294,12 +309,13 @@ mod tests {
     }
 
     #[test]
-    fn a_version_can_be_a_files_name_and_has_no_sign_that_counts_boots() {
-        for good in ["0.1.0", "1", "0.1.0.20260101120000", "2.x"] {
+    fn a_version_is_three_numbers_and_has_no_sign_that_counts_boots() {
+        for good in ["0.1.0", "0.1.1795294302", "4294967295.0.1"] {
             assert!(check_version(good).is_ok(), "{good:?}");
         }
-        let long = "1".repeat(65);
-        for bad in ["", "1+3", "1-2", "../1", "1 2", ".1", "1\n", &long] {
+        for bad in
+            ["", "1", "1.2", "1.2.3.4", "1.2.3+3", "1.2.-3", "1.02.3", "../1", "1.2. 3", "1.2.4294967296"]
+        {
             assert!(check_version(bad).is_err(), "{bad:?}");
         }
     }

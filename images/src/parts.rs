@@ -3,19 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cross::packages::Package;
 use serde_json::Value;
 
 use crate::disk::{Disk, ESP_SIZE, OnEsp, ROOT_SIZE};
 use crate::error::ImageError;
 use crate::initramfs::Initramfs;
-use crate::modules::Modules;
+use crate::kernel::Kernel;
 use crate::recipe;
 use crate::step::{Inputs, Key, Workshop, remove};
-use crate::tool;
 use crate::tree::{self, Erofs, Finish};
 use crate::uki::Uki;
 use crate::verity::{self, Verity};
-use crate::{BOOT_SET, KERNEL_SET, Profile, Request, recipes, root_packages, root_set};
+use crate::{BOOT_SET, Profile, Request, recipes, root_packages, root_set};
 
 /// Something that a step made.
 pub(crate) struct Made {
@@ -23,11 +23,10 @@ pub(crate) struct Made {
     pub(crate) key: Key,
 }
 
-/// A kernel: the file, and the modules that are wanted of it.
-pub(crate) struct Kernel {
+/// Packages that a step unpacked.
+pub(crate) struct Unpacked {
     pub(crate) made: Made,
-    /// Its version, as `uname -r` says it.
-    pub(crate) release: String,
+    pub(crate) packages: Vec<Package>,
 }
 
 /// The root file system.
@@ -37,81 +36,16 @@ pub(crate) struct Root {
     pub(crate) verity: Verity,
 }
 
-/// The list of modules.
-const MODULES: &str = "kernel/modules.list";
-
-fn packages_of(inputs: Inputs, packages: &[cross::packages::Package]) -> Inputs {
+pub(crate) fn packages_of(inputs: Inputs, packages: &[Package]) -> Inputs {
     packages.iter().fold(inputs, |inputs, package| inputs.text(&package.name, &package.sha256))
 }
 
-/// Unpacks a kernel, and of its modules those that are wanted, uncompressed: the kernel then need not
-/// know how, and the file systems compress better.
-pub(crate) fn kernel(request: &Request<'_>, shop: &Workshop) -> Result<Kernel, ImageError> {
-    let packages = cross::packages::fetch(request.places, &KERNEL_SET, request.policy)?;
-    let list = recipes(request.places).join(MODULES);
-    let key = packages_of(Inputs::new("kernel", 1), &packages).file(&list)?.key();
-    let path = shop.step("kernel", "kernel", &key, |path| {
-        let whole = path.with_extension("whole");
-        remove(&whole)?;
-        cross::packages::unpack(&packages, &whole)?;
-        let release = release(&whole)?;
-        tool::run(tool::tool("depmod").arg("-b").arg(&whole).arg(&release))?;
-        let from = whole.join("usr/lib/modules").join(&release);
-        let to = path.join("usr/lib/modules").join(&release);
-        let modules = Modules::parse(&recipe::read(&from.join("modules.dep"))?);
-        let text = recipe::read(&list)?;
-        let early = modules.closure(recipe::section(MODULES, &text, "initramfs")?);
-        let late = modules.closure(recipe::section(MODULES, &text, "root")?);
-        for file in early.iter().chain(&late) {
-            uncompress(&from.join(file), &to.join(plain(file)))?;
-        }
-        for file in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
-            let target = to.join(file);
-            fs::copy(from.join(file), &target).map_err(ImageError::file("copying", &target))?;
-        }
-        fs::create_dir_all(path.join("usr/bin")).map_err(ImageError::file("making", path))?;
-        std::os::unix::fs::symlink("usr/lib", path.join("lib")).map_err(ImageError::file("making", path))?;
-        tool::run(tool::tool("depmod").arg("-b").arg(path).arg(&release))?;
-        let order: String = early.iter().map(|file| format!("{}\n", plain(file))).collect();
-        write(&path.join("early.list"), &order)?;
-        write(&path.join("release"), &release)?;
-        let image = whole.join(format!("boot/vmlinuz-{release}"));
-        let target = path.join("vmlinuz");
-        fs::copy(&image, &target).map_err(ImageError::file("copying", &image))?;
-        remove(&whole)
-    })?;
-    let release = recipe::read(&path.join("release"))?;
-    Ok(Kernel { made: Made { path, key }, release })
-}
-
-/// The one version that there are modules for.
-fn release(tree: &Path) -> Result<String, ImageError> {
-    let folder = tree.join("usr/lib/modules");
-    let mut found = crate::step::entries(&folder)?.into_iter().map(|(name, _)| name);
-    found.next().ok_or_else(|| ImageError::Missing("a kernel's modules".into()))
-}
-
-fn plain(file: &str) -> &str {
-    file.strip_suffix(".xz").unwrap_or(file)
-}
-
-fn uncompress(from: &Path, to: &Path) -> Result<(), ImageError> {
-    let folder = to.parent().unwrap_or(to);
-    fs::create_dir_all(folder).map_err(ImageError::file("making", folder))?;
-    let content = if from.extension().is_some_and(|it| it == "xz") {
-        tool::output(tool::tool("xz").arg("-dc").arg(from))?
-    } else {
-        fs::read(from).map_err(ImageError::file("reading", from))?
-    };
-    fs::write(to, content).map_err(ImageError::file("writing", to))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), ImageError> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), ImageError> {
     fs::write(path, text).map_err(ImageError::file("writing", path))
 }
 
 /// Unpacks the packages of the root file system.
-pub(crate) fn base(request: &Request<'_>, shop: &Workshop) -> Result<Made, ImageError> {
+pub(crate) fn base(request: &Request<'_>, shop: &Workshop) -> Result<Unpacked, ImageError> {
     let names = root_packages(request.places, request.board)?;
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
     let name = format!("image-root-{}", request.board.name);
@@ -121,7 +55,7 @@ pub(crate) fn base(request: &Request<'_>, shop: &Workshop) -> Result<Made, Image
     let removed = recipe::read(&removed)?;
     let path =
         shop.step("packages of the root", "base", &key, |path| tree::unpack(&packages, &removed, path))?;
-    Ok(Made { path, key })
+    Ok(Unpacked { made: Made { path, key }, packages })
 }
 
 /// Lays our files over the packages, and our programs and the kernel's modules beside them.
@@ -135,6 +69,7 @@ pub(crate) fn tree(
     let board = rootfs.join("boards").join(&request.board.name);
     let mut layers = vec![rootfs.join("tree"), board.join("tree")];
     let mut links = vec![rootfs.join("links.list")];
+    links.extend(Some(board.join("links.list")).filter(|list| list.exists()));
     if request.profile == Profile::Test {
         layers.push(rootfs.join("profiles/test/tree"));
         links.push(rootfs.join("profiles/test/links.list"));
@@ -146,13 +81,17 @@ pub(crate) fn tree(
         ("usr/lib/os-release", os_release(request)),
         ("usr/lib/clock-epoch", String::new()),
         ("usr/lib/nic-agent/datapath.conf", datapath(request, &board)?),
+        ("usr/lib/nic-agent/root.json", recipe::read(&request.release.root()?)?),
     ];
-    let mut inputs = Inputs::new("tree", 1).made("kernel", &kernel.made.key).made("base", &base.key);
+    let mut inputs = Inputs::new("tree", 2).made("kernel", &kernel.made.key).made("base", &base.key);
     for layer in layers.iter().filter(|layer| layer.is_dir()) {
         inputs = inputs.folder(layer)?;
     }
     for file in links.iter().map(PathBuf::as_path).chain(programs) {
         inputs = inputs.file(file)?;
+    }
+    if let Some(overlay) = request.overlay {
+        inputs = inputs.text("overlay", "").folder(overlay)?;
     }
     let key = files.iter().fold(inputs, |inputs, (name, text)| inputs.text(name, text)).key();
     let path = shop.step("root tree", "tree", &key, |path| {
@@ -163,6 +102,7 @@ pub(crate) fn tree(
             links: &links,
             programs: &programs,
             files: &files,
+            overlay: request.overlay,
             management: &management,
         };
         finish.lay_over(path)
@@ -244,12 +184,12 @@ fn uuid(key: &Key) -> String {
 }
 
 /// Unpacks what boots a UKI.
-pub(crate) fn boot(request: &Request<'_>, shop: &Workshop) -> Result<Made, ImageError> {
+pub(crate) fn boot(request: &Request<'_>, shop: &Workshop) -> Result<Unpacked, ImageError> {
     let packages = cross::packages::fetch(request.places, &BOOT_SET, request.policy)?;
     let key = packages_of(Inputs::new("boot", 1), &packages).key();
     let path =
         shop.step("boot loader", "boot", &key, |path| Ok(cross::packages::unpack(&packages, path)?))?;
-    Ok(Made { path, key })
+    Ok(Unpacked { made: Made { path, key }, packages })
 }
 
 /// Makes the first file system.
@@ -302,7 +242,7 @@ pub(crate) fn uki(
     let path = shop.step("UKI", &name, &key, |path| {
         let uki = Uki {
             stub: &boot.path.join(EFI).join("linuxaa64.efi.stub"),
-            kernel: &kernel.made.path.join("vmlinuz"),
+            kernel: &kernel.program(),
             initramfs: &first.path,
             os_release: &release,
             command_line: &line,

@@ -105,6 +105,8 @@ pub(crate) struct Finish<'a> {
     pub(crate) programs: &'a [&'a Path],
     /// Files that are made for this image: path and content.
     pub(crate) files: &'a [(&'a str, String)],
+    /// A folder whose files come over all of the above, as they are.
+    pub(crate) overlay: Option<&'a Path>,
     /// The management interface's name.
     pub(crate) management: &'a str,
 }
@@ -133,6 +135,11 @@ impl Finish<'_> {
             let path = tree.join(path);
             make_parent(&path)?;
             fs::write(&path, content).map_err(ImageError::file("writing", &path))?;
+        }
+        if let Some(overlay) = self.overlay {
+            let mut command = tool::tool("cp");
+            command.args(["-a", "--remove-destination", "-T"]).arg(overlay).arg(tree);
+            tool::run(&mut command)?;
         }
         even_out(tree)?;
         for path in SECRET.map(|path| tree.join(path)) {
@@ -243,17 +250,21 @@ mod tests {
         let recipes = tree(&[]);
         let links = recipes.path().join("links");
         fs::write(&links, "etc/b c\n").unwrap();
+        let overlay = tree(&["usr/lib/made-too"]);
+        fs::write(overlay.path().join("usr/lib/made-too"), [0xff, 0]).unwrap();
         let finish = Finish {
             layers: &[first.path().to_owned(), second.path().to_owned(), second.path().join("none")],
             links: &[links],
             programs: &[],
-            files: &[("usr/lib/made", "made".to_owned())],
+            files: &[("usr/lib/made", "made".to_owned()), ("usr/lib/made-too", "made".to_owned())],
+            overlay: Some(overlay.path()),
             management: "eth7",
         };
         finish.lay_over(packages.path()).unwrap();
         let read = |path: &str| fs::read_to_string(packages.path().join(path)).unwrap();
         assert_eq!([read("etc/a"), read("etc/c"), read("usr/lib/made")], ["etc/a", "on eth7", "made"]);
         assert_eq!(fs::read_link(packages.path().join("etc/b")).unwrap(), Path::new("c"));
+        assert_eq!(fs::read(packages.path().join("usr/lib/made-too")).unwrap(), [0xff, 0]);
         let secret = packages.path().join("etc/shadow").metadata().unwrap().permissions().mode();
         assert_eq!(secret & 0o777, 0o600);
     }

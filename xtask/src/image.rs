@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use cross::board::ImageKind;
 use cross::{Board, Boards, Options, Places, Profile};
-use images::{Image, Programs, Request, Signer};
+use images::{Image, Programs, Release, Request, Signer, Whose};
 
 use crate::cargo;
 use crate::cross::{self as verb, Common};
@@ -19,30 +19,36 @@ use crate::setup;
 /// What the verb is told.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// For which board: bluefield2, bluefield3, generic
+    /// For which board: bluefield2, bluefield3, stingray, generic
     #[arg(long, default_value = "generic", value_name = "BOARD")]
     board: String,
-    /// Whose kernel
-    #[arg(long, value_enum, default_value_t = Kernel::Debian, value_name = "KERNEL")]
-    kernel: Kernel,
+    /// Whose kernel; else our own, and with --quick Debian's for the board that it is enough for
+    #[arg(long, value_enum, value_name = "KERNEL")]
+    kernel: Option<Kernel>,
     /// Whom it is for
     #[arg(long, value_enum, default_value_t = For::Ordinary, value_name = "PROFILE")]
     profile: For,
     /// Our programs quicker to build, slower to run
     #[arg(long)]
     quick: bool,
-    /// Its version: letters, digits and dots; else the workspace's with the commit's time
+    /// Its version: three numbers; else the first two of the workspace's and the commit's time in seconds
     #[arg(long, value_name = "VERSION")]
     version: Option<String>,
     /// Parameters of the first boot, to be put on the ESP
     #[arg(long, value_name = "FILE")]
     parameters: Option<PathBuf>,
+    /// A folder whose files come over the root tree's, last of all
+    #[arg(long, value_name = "FOLDER")]
+    overlay: Option<PathBuf>,
     /// Sign with this key, in PEM; else with one for tests, which is made in the cache
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
     /// The key's certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
+    /// Sign updates with the keys in this folder, as `nic-bundle keys` makes it; else with those for tests
+    #[arg(long, value_name = "FOLDER")]
+    bundle_keys: Option<PathBuf>,
     /// Make it once more from nothing, and fail if something else comes out
     #[arg(long)]
     twice: bool,
@@ -52,9 +58,25 @@ pub(crate) struct Arguments {
 
 /// Whose kernel an image has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kernel {
+pub(crate) enum Kernel {
+    /// Debian's source with a configuration for cards: a quarter of an hour on two idle cores, once
+    Own,
     /// Debian's: nothing to compile, but it lacks drivers that cards need
     Debian,
+}
+
+impl Kernel {
+    /// The one that was asked for, if the board can do with it.
+    fn of(asked: Option<Kernel>, board: &Board, quick: bool) -> Result<Whose, ArgumentError> {
+        // Whatever has a device of its own is a card.
+        let card = !board.devices.pci.is_empty();
+        match asked {
+            Some(Kernel::Debian) if card => Err(ArgumentError::Kernel(board.title.clone())),
+            Some(Kernel::Debian) => Ok(Whose::Debian),
+            None if quick && !card => Ok(Whose::Debian),
+            None | Some(Kernel::Own) => Ok(Whose::Own),
+        }
+    }
 }
 
 /// Whom an image is for.
@@ -72,6 +94,12 @@ enum ArgumentError {
     /// The board boots otherwise.
     #[error("no disk image is made for {0}: it does not boot from one")]
     NoDisk(String),
+    /// It would not come up.
+    #[error("Debian's kernel lacks drivers that a {0} needs: leave --kernel out")]
+    Kernel(String),
+    /// What signs updates was not built.
+    #[error("cargo did not say where it put nic-bundle")]
+    NoBundler,
     /// What was made again of the same is not the same.
     #[error("{0} has another hash when it is made again")]
     Differs(String),
@@ -92,8 +120,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let places = Places::of_repository()?;
     let boards = Boards::built_in()?;
     if arguments.common.update_lock {
-        let disks: Vec<&Board> = boards.iter().filter(|board| board.makes(ImageKind::Disk)).collect();
-        for line in images::update_lock(&places, &disks)? {
+        let all: Vec<&Board> = boards.iter().collect();
+        for line in images::update_lock(&places, &all)? {
             println!("  {line}");
         }
         return Ok(());
@@ -101,13 +129,18 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let image = make(arguments, &places, &boards)?;
     println!("image: done in {:.0} s; in {}:", start.elapsed().as_secs_f64(), place(&image.disk));
-    for file in [&image.disk, &image.root, &image.uki, &image.description] {
+    for file in [&image.disk, &image.root, &image.uki, &image.bundle, &image.description] {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         println!("  {name:<36} {:>8.1} MB", on_disk(file)? as f64 / 1e6);
     }
     if arguments.key.is_none() {
         println!(
             "image: signed with the key for tests: a firmware that trusts it trusts everybody who has it"
+        );
+    }
+    if arguments.bundle_keys.is_none() {
+        println!(
+            "image: updates are signed with the key for tests, and a card with this image takes no others"
         );
     }
     if arguments.profile == For::Test {
@@ -131,17 +164,21 @@ fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Image
     if !board.makes(ImageKind::Disk) {
         return Err(ArgumentError::NoDisk(board.name.clone()).into());
     }
-    let Kernel::Debian = arguments.kernel;
+    let kernel = Kernel::of(arguments.kernel, board, arguments.quick)?;
     let profile = if arguments.quick { Profile::Ci } else { Profile::Release };
     let options: Options = arguments.common.options(profile);
     verb::prepare(places, options.policy)?;
     setup::tools(images::HOST_PACKAGES)?;
+    if kernel == Whose::Own {
+        setup::tools(images::KERNEL_HOST_PACKAGES)?;
+    }
+    let release = release(arguments, places)?;
     let products = cross::build(places, board, &options)?;
     let programs = Programs { datapath: products.datapath, agent: products.agent, nicctl: products.nicctl };
     let epoch = epoch()?;
     let version = match &arguments.version {
         Some(version) => version.clone(),
-        None => format!("{}.{}", env!("CARGO_PKG_VERSION"), digits(epoch)?),
+        None => version_of(epoch),
     };
     let signer = match (&arguments.key, &arguments.cert) {
         (Some(key), Some(certificate)) => Signer { key: key.clone(), certificate: certificate.clone() },
@@ -155,10 +192,13 @@ fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Image
             For::Test => images::Profile::Test,
         },
         programs: &programs,
+        kernel,
         version: &version,
         epoch,
         parameters: arguments.parameters.as_deref(),
+        overlay: arguments.overlay.as_deref(),
         signer: &signer,
+        release: &release,
         policy: options.policy,
         anew: false,
     };
@@ -170,9 +210,26 @@ fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Image
     Ok(image)
 }
 
+/// Builds what signs updates, and finds or makes its keys.
+fn release(arguments: &Arguments, places: &Places) -> Result<Release, Box<dyn Error>> {
+    println!("image: building what signs updates");
+    let programs = cargo::build(&["--package", "nic-update", "--bin", "nic-bundle"])?;
+    let program = programs.into_iter().find(|program| program.target == "nic-bundle");
+    let program = program.ok_or(ArgumentError::NoBundler)?.path;
+    Ok(match &arguments.bundle_keys {
+        Some(keys) => Release { program, keys: keys.clone() },
+        None => Release::for_tests(program, &places.cache)?,
+    })
+}
+
 /// Holds two images against each other.
 fn compare(image: &Image, again: &Image) -> Result<(), Box<dyn Error>> {
-    for (one, other) in [(&image.root, &again.root), (&image.uki, &again.uki), (&image.disk, &again.disk)] {
+    for (one, other) in [
+        (&image.root, &again.root),
+        (&image.uki, &again.uki),
+        (&image.disk, &again.disk),
+        (&image.bundle, &again.bundle),
+    ] {
         let (hash, again) = (cross::packages::sha256(one)?, cross::packages::sha256(other)?);
         let name = one.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if hash != again {
@@ -183,21 +240,48 @@ fn compare(image: &Image, again: &Image) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Makes the image that the twin boots.
-pub(crate) fn for_twin(common: Common, quick: bool, twice: bool) -> Result<Image, Box<dyn Error>> {
+/// An image that the twin boots.
+#[derive(Debug, Clone)]
+pub(crate) struct ForTwin {
+    pub(crate) common: Common,
+    pub(crate) kernel: Option<Kernel>,
+    pub(crate) quick: bool,
+    pub(crate) twice: bool,
+    /// By how much its version is newer than what the commit's would be.
+    pub(crate) newer: u64,
+    /// What is laid over its tree.
+    pub(crate) overlay: Option<PathBuf>,
+}
+
+/// Makes an image that the twin boots, and says what signs updates of it.
+pub(crate) fn for_twin(wanted: &ForTwin) -> Result<(Image, Release), Box<dyn Error>> {
+    let version = match wanted.newer {
+        0 => None,
+        newer => Some(version_of(epoch()? + newer)),
+    };
     let arguments = Arguments {
         board: "generic".to_owned(),
-        kernel: Kernel::Debian,
+        kernel: wanted.kernel,
         profile: For::Test,
-        quick,
-        version: None,
+        quick: wanted.quick,
+        version,
         parameters: None,
+        overlay: wanted.overlay.clone(),
         key: None,
         cert: None,
-        twice,
-        common,
+        bundle_keys: None,
+        twice: wanted.twice,
+        common: wanted.common,
     };
-    make(&arguments, &Places::of_repository()?, &Boards::built_in()?)
+    let places = Places::of_repository()?;
+    let image = make(&arguments, &places, &Boards::built_in()?)?;
+    Ok((image, release(&arguments, &places)?))
+}
+
+/// The version of what was committed at that time.
+fn version_of(epoch: u64) -> String {
+    concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR")).to_owned()
+        + &format!(".{epoch}")
 }
 
 /// The time of all files: SOURCE_DATE_EPOCH, or else the commit's.
@@ -208,10 +292,4 @@ fn epoch() -> Result<u64, Box<dyn Error>> {
     };
     let text = text.trim();
     Ok(text.parse().map_err(|_| ArgumentError::Epoch(text.to_owned()))?)
-}
-
-/// A time as a number that sorts: year to second.
-fn digits(epoch: u64) -> Result<String, Box<dyn Error>> {
-    let text = output(Command::new("date").args(["-u", "-d", &format!("@{epoch}"), "+%Y%m%d%H%M%S"]))?;
-    Ok(text.trim().to_owned())
 }

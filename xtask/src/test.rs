@@ -166,7 +166,7 @@ impl Run {
             Part::Asan => self.asan(),
             Part::Doc => self.cargo_test(&["--profile", PROFILE, "--workspace", "--doc"]),
             Part::Demo => self.demo(programs),
-            Part::Twin => (twin::test(self.privilege), Counts::default()),
+            Part::Twin => (twin::test(self.privilege, self.all), Counts::default()),
             Part::Unit | Part::Sim => self.programs(part, programs, How::Plain),
             Part::Dpdk => self.programs(part, programs, How::Root(self.privilege)),
             Part::Conformance | Part::E2e => self.programs(part, programs, How::RootOneByOne(self.privilege)),

@@ -16,6 +16,8 @@ Image:
 \tmkdir -p arch/arm64/boot/dts/maker include/config
 \techo \"image of $(KBUILD_BUILD_TIMESTAMP)\" > arch/arm64/boot/Image
 \techo 6.12.0-nic > include/config/kernel.release
+vmlinuz.efi: Image
+\techo \"packed $$(cat arch/arm64/boot/Image)\" > arch/arm64/boot/vmlinuz.efi
 maker/card.dtb: Image
 \techo tree > arch/arm64/boot/dts/$@
 ";
@@ -77,6 +79,7 @@ fn a_kernel_is_built_once_and_again_only_for_other_inputs() {
     let first = build(&bench.inputs("CONFIG_A=y\n"));
     assert_eq!(first.release, "6.12.0-nic");
     assert_eq!(read(&first.image).expect("an image"), "image of @1700000000\n");
+    assert_eq!(read(&first.packed).expect("an image"), "packed image of @1700000000\n");
     assert_eq!(read(&first.config).expect("a configuration"), "CONFIG_A=y\n");
     assert_eq!(read(&first.device_trees[0]).expect("a tree"), "tree\n");
     assert_eq!(steps.borrow().len(), 3, "{steps:?}");
@@ -112,6 +115,23 @@ fn a_build_that_breaks_leaves_its_log_and_no_kernel() {
     assert!(last.contains("building") && last.contains("Error 1"), "{last}");
     assert!(read(&log).expect("a log").contains("Error 1"));
     assert!(!bench.kept().iter().any(|name| !name.starts_with("kernel-work-")), "{:?}", bench.kept());
+}
+
+#[test]
+fn what_somebody_had_begun_who_was_killed_is_removed_and_whole_kernels_stay() {
+    let bench = Bench::new(MAKEFILE);
+    let kernel = provide(&bench.inputs("CONFIG_A=y\n"), &mut |_| {}).expect("a kernel");
+    let begun = bench.cache.join("kernel-work-1");
+    fs::create_dir(&begun).expect("a folder");
+    fs::write(begun.join("half"), "half").expect("a file");
+    assert_eq!(provide(&bench.inputs("CONFIG_A=y\n"), &mut |_| {}).expect("a kernel"), kernel);
+    assert_eq!(bench.kept().len(), 1, "{:?}", bench.kept());
+}
+
+#[test]
+fn how_far_a_build_is_are_the_files_that_its_log_has() {
+    let log = "  SYNC    include/config/auto.conf\n  CC      kernel/sys.o\n  AS      kernel/x.o\n  LD      vmlinux\n";
+    assert_eq!(compiled(log), 2);
 }
 
 #[test]

@@ -10,10 +10,14 @@
 //! Numbers are little-endian. Nothing of it is believed before the metadata is verified, and the length and
 //! hash of each target stand there.
 
+mod keys;
 mod read;
+mod show;
 mod write;
 
+pub use keys::{Keys, KeysError};
 pub use read::{BundleError, Files, Part, Reader};
+pub use show::{ShowError, Shown, show};
 pub use write::{Contents, Key, KeyError, Source, WriteError, make_root, write};
 
 use crate::version::Version;

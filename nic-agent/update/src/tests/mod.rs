@@ -4,6 +4,7 @@ mod folders;
 mod lifecycle;
 mod power;
 mod refusals;
+mod signing;
 mod world;
 
 use std::num::NonZeroU64;
