@@ -350,11 +350,25 @@ impl Lab {
 
     /// Waits until a flow that comes in by a Port and has a text in its match is in the E-Switch.
     pub fn await_hardware(&mut self, port: &str, text: &str) -> Result<(), LabError> {
+        self.await_all_hardware(port, &[text], Duration::from_secs(10))
+    }
+
+    /// The same of flows that have several texts in their match, for so long.
+    pub fn await_all_hardware(
+        &mut self,
+        port: &str,
+        texts: &[&str],
+        limit: Duration,
+    ) -> Result<(), LabError> {
         let port = format!("ports/{port}");
-        self.until(&format!("a flow from {port} with {text} in hardware"), Duration::from_secs(10), |lab| {
+        let what = format!("a flow from {port} with {} in hardware", texts.join(" and "));
+        self.until(&what, limit, |lab| {
             let flows = lab.flows()?;
+            let has = |flow: &&Value, text: &&str| {
+                flow["match"].as_str().is_some_and(|matched| matched.contains(*text))
+            };
             let wanted = |flow: &&Value| {
-                flow["inPort"] == port.as_str() && flow["match"].as_str().is_some_and(|it| it.contains(text))
+                flow["inPort"] == port.as_str() && texts.iter().all(|text| has(flow, text))
             };
             let mut mine = flows.iter().filter(wanted).peekable();
             let done = mine.peek().is_some() && mine.all(|flow| flow["tier"] == "HARDWARE");

@@ -15,7 +15,9 @@ const PACKETS: u64 = 2_000;
 const STREAM: u64 = 2 << 20;
 /// Several times what the image lets pass between two readings of counters.
 const COUNTERS: Duration = Duration::from_millis(2_500);
-/// How long that may take when the configuration is in force.
+/// How long it may take until the E-Switch has a flow.
+const IN_HARDWARE: Duration = Duration::from_secs(60);
+/// How long it may take until something is forwarded, when the configuration is in force.
 const FIRST_PACKET: Duration = Duration::from_secs(60);
 /// What a card may use of its memory beside hugepages.
 const MEMORY_KIB: u64 = 200 << 10;
@@ -103,7 +105,9 @@ fn counted(lab: &mut Lab, story: &mut Story, ways: &[(Place, Place, &str)]) -> R
     story.chapter("Numbered packets, into the tunnel and out of it, by the E-Switch of the machine");
     for &(from, to, port) in ways {
         lab.udp(from, to, UDP, 1, RATE)?;
-        lab.await_hardware(port, &format!("eth_dst={}", to.mac_text()))?;
+        // Not ARP, which stays in software.
+        let texts = [&format!("eth_dst={}", to.mac_text()), "eth_type=0x0800"];
+        lab.await_all_hardware(port, &texts, IN_HARDWARE)?;
         let before = stats(lab)?;
         let management = lab.capture_management()?;
         let received = lab.udp(from, to, UDP, PACKETS, RATE)?;
