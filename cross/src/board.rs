@@ -45,6 +45,8 @@ pub struct Board {
     pub cores: Cores,
     /// What is made for it.
     pub images: Vec<ImageKind>,
+    /// Disks that a boot stream installs to, as the kernel names them: the first that is there.
+    pub install: Vec<String>,
     /// The version of DPDK's binary interface in Debian's package names.
     dpdk_abi: String,
 }
@@ -101,7 +103,7 @@ pub struct Cores {
 pub enum ImageKind {
     /// A disk for UEFI.
     Disk,
-    /// An update of one slot.
+    /// Updates: of a slot where there is a disk image, and of nic-agent alone.
     Bundle,
     /// A boot stream for BlueField's rshim.
     Bfb,
@@ -171,6 +173,8 @@ struct Row {
     hugepages: Hugepages,
     cores: Cores,
     images: Vec<ImageKind>,
+    #[serde(default)]
+    install: Vec<String>,
 }
 
 impl Boards {
@@ -229,7 +233,7 @@ fn place_of(text: &str, error: &toml::de::Error) -> String {
 impl Row {
     fn board(self, name: String, dpdk_abi: String) -> Board {
         let Self { title, cpu, drivers, console, earlycon, boot_arguments, .. } = self;
-        let Self { devices, hugepages, cores, images, .. } = self;
+        let Self { devices, hugepages, cores, images, install, .. } = self;
         Board {
             name,
             title,
@@ -242,6 +246,7 @@ impl Row {
             hugepages,
             cores,
             images,
+            install,
             dpdk_abi,
         }
     }

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use crate::error::ImageError;
 use crate::tool::{self, ToolError};
 
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 /// Room for two UKIs with Debian's kernel, and a third while it is written.
 pub(crate) const ESP_SIZE: u64 = 256 * MIB;
 /// Room for a root file system with its hashes.
@@ -159,13 +159,14 @@ fn table() -> String {
 fn copy(from: &Path, to: &mut File, start: u64) -> std::io::Result<()> {
     let mut from = File::open(from)?;
     let mut buffer = vec![0; 64 * 1024];
+    let zeros = buffer.clone();
     let mut at = start;
     loop {
         let count = from.read(&mut buffer)?;
         if count == 0 {
             return Ok(());
         }
-        if buffer[..count].iter().any(|octet| *octet != 0) {
+        if buffer[..count] != zeros[..count] {
             to.seek(SeekFrom::Start(at))?;
             to.write_all(&buffer[..count])?;
         }

@@ -59,6 +59,23 @@ pub enum ImageError {
     /// The folder of keys says of none that cards trust it.
     #[error("{} has no root of trust 1.root.json; `nic-bundle keys` makes one", .0.display())]
     NoRoot(PathBuf),
+    /// No card of that name starts from a stream.
+    #[error("no boot stream is made for {0}")]
+    NoStream(String),
+    /// A key that should sign boot streams is none.
+    #[error("{}", path.display())]
+    StreamKey {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: nic_image_formats::bfb::KeyError,
+    },
+    /// The boot stream could not be written.
+    #[error("the boot stream")]
+    Stream(#[from] nic_image_formats::bfb::WriteError),
+    /// The FIT could not be written.
+    #[error("the FIT")]
+    Fit(#[from] nic_image_formats::fit::FitError),
     /// Our kernel could not be built.
     #[error("our own kernel")]
     Kernel(#[from] nic_kernel::BuildError),

@@ -74,15 +74,20 @@ impl Initramfs<'_> {
             list += &format!("/{path}\n");
         }
         archive.file("modules", list.into_bytes(), false);
-        let plain = path.with_extension("cpio");
-        fs::write(&plain, archive.octets()).map_err(ImageError::file("writing", &plain))?;
-        // One thread: how the work is shared out would show in the result.
-        tool::run(tool::tool("zstd").args(["-q", "-f", "-19", "-T1", "-o"]).arg(path).arg(&plain))?;
-        fs::remove_file(&plain).map_err(ImageError::file("removing", &plain))
+        pack(&archive, "-19", path)
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+/// Writes an archive, compressed with that much effort.
+pub(crate) fn pack(archive: &Archive, effort: &str, path: &Path) -> Result<(), ImageError> {
+    let plain = path.with_extension("cpio");
+    fs::write(&plain, archive.octets()).map_err(ImageError::file("writing", &plain))?;
+    // One thread: how the work is shared out would show in the result.
+    tool::run(tool::tool("zstd").args(["-q", "-f", effort, "-T1", "-o"]).arg(path).arg(&plain))?;
+    fs::remove_file(&plain).map_err(ImageError::file("removing", &plain))
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     fs::read(path).map_err(ImageError::file("reading", path))
 }
 
@@ -111,7 +116,7 @@ fn needed(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -122,10 +127,8 @@ mod tests {
         assert_eq!(needed(text).collect::<Vec<_>>(), ["libc.so.6"]);
     }
 
-    #[test]
-    fn init_uses_no_word_that_busybox_is_not_linked_by() {
-        let init = include_str!("../initramfs/init");
-        let own = ["say", "fail", "note", "partitions", "open_root", "within", "mount_data", "dmsetup"];
+    /// Looks at the first word of each line.
+    pub(crate) fn check_words(init: &str, words: &[&str], own: &[&str]) {
         let shell = [
             "if", "then", "else", "fi", "for", "do", "done", "while", "case", "esac", "exec", "export",
             "read", "return", "exit", "continue", "local", "[", "]", "in", ":", "set",
@@ -133,8 +136,15 @@ mod tests {
         for line in init.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
             let Some(word) = line.split_whitespace().next() else { continue };
             let is_word = word.chars().all(|it| it.is_ascii_lowercase() || it == '_');
-            let known = WORDS.contains(&word) || own.contains(&word) || shell.contains(&word);
+            let known = words.contains(&word) || own.contains(&word) || shell.contains(&word);
             assert!(!is_word || known, "{line:?}");
         }
+    }
+
+    #[test]
+    fn init_uses_no_word_that_busybox_is_not_linked_by() {
+        let init = include_str!("../initramfs/init");
+        let own = ["say", "fail", "note", "partitions", "open_root", "within", "mount_data", "dmsetup"];
+        check_words(init, &WORDS, &own);
     }
 }

@@ -9,7 +9,9 @@
 //! | `cpio`, `initramfs` | the first file system |
 //! | `uki` | the one file for the firmware, signed |
 //! | `disk` | the disk |
+//! | `installer`, `vendor` | what the makers' boot loaders take: boot streams, FITs |
 //! | `release` | updates of cards, signed |
+//! | `sbom` | what all of it is made of |
 //! | `step` | what did not change is not made again |
 //!
 //! It needs no root and no loop device: programs write into ordinary files. The same inputs make the same
@@ -24,20 +26,24 @@ mod cpio;
 mod disk;
 mod error;
 mod initramfs;
+mod installer;
 mod kernel;
 mod modules;
 mod parts;
 mod recipe;
 mod release;
+mod sbom;
 mod step;
 mod tool;
 mod tree;
 mod uki;
+mod vendor;
 mod verity;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cross::board::ImageKind;
 use cross::packages::{Architecture, Policy, Set};
 use cross::{Board, Places};
 use serde_json::json;
@@ -50,6 +56,7 @@ pub use nic_kernel::HOST_PACKAGES as KERNEL_HOST_PACKAGES;
 pub use release::Release;
 pub use tool::ToolError;
 pub use uki::Signer;
+pub use vendor::StreamKey;
 pub use verity::{BLOCK, Verity, append as append_verity};
 
 /// Debian's packages with the programs that make an image.
@@ -57,6 +64,7 @@ pub const HOST_PACKAGES: &[&str] = &[
     "binutils",
     "binutils-aarch64-linux-gnu",
     "cryptsetup-bin",
+    "device-tree-compiler",
     "dpkg-dev",
     "e2fsprogs",
     "erofs-utils",
@@ -126,13 +134,26 @@ pub struct Request<'a> {
     pub signer: &'a Signer,
     /// Signs updates.
     pub release: &'a Release,
+    /// Signs boot streams.
+    pub stream_key: &'a StreamKey,
     /// What to do where packages have moved.
     pub policy: Policy,
     /// Beside the image that is there, from nothing: to see whether the same comes out.
     pub anew: bool,
 }
 
-/// An image that was made.
+/// What was made for a board.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// All of it, by what it is, as `image.json` names it.
+    pub files: Vec<(&'static str, PathBuf)>,
+    /// The image, for a board that boots from a disk.
+    pub image: Option<Image>,
+    /// All of this for programs, with hashes: `image.json`.
+    pub description: PathBuf,
+}
+
+/// An image that a board boots from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// The disk.
@@ -221,11 +242,11 @@ pub fn update_lock(places: &Places, boards: &[&Board]) -> Result<Vec<String>, Im
     Ok(changed)
 }
 
-/// Makes an image, as far as it is not made already, and tells what it does.
+/// Makes all that there is for a board, as far as it is not made already, and tells what it does.
 ///
 /// # Errors
 /// See [`ImageError`]. What was made before stays as it was, as far as it was not begun anew.
-pub fn build(request: &Request<'_>) -> Result<Image, ImageError> {
+pub fn build(request: &Request<'_>) -> Result<Made, ImageError> {
     check_version(request.version)?;
     let folder = request.places.target.join("images").join(&request.board.name);
     let folder = if request.anew {
@@ -242,18 +263,53 @@ pub fn build(request: &Request<'_>) -> Result<Image, ImageError> {
     let root = parts::root(request, &shop, &tree)?;
     let boot = parts::boot(request, &shop)?;
     let first = parts::initramfs(request, &shop, &kernel, &base.made, &boot.made)?;
-    let uki = parts::uki(request, &shop, &kernel, &root, &boot.made, &first)?;
-    let disk = parts::disk(request, &shop, &root, &uki, &boot.made)?;
-    let bundle = release::slot(request, &shop, &root, &uki)?;
-    release::remove_others(&shop, &[&uki.path, &bundle])?;
-    let description = describe(
-        request,
-        &shop,
-        &kernel.release,
-        &root,
-        &[("uki", &uki.path), ("disk", &disk), ("bundle", &bundle)],
-    )?;
-    Ok(Image { disk, root: root.path, uki: uki.path, bundle, verity: root.verity, description })
+    let mut files = vec![("root", root.path.clone())];
+    let uefi = request.board.makes(ImageKind::Disk);
+    let uefi = if uefi { Some(for_uefi(request, &shop, &kernel, &root, &boot, &first)?) } else { None };
+    if let Some(Uefi { disk, uki, bundle }) = &uefi {
+        files.extend([("uki", uki.path.clone()), ("disk", disk.path.clone()), ("bundle", bundle.clone())]);
+        if request.board.makes(ImageKind::Bfb) {
+            let installer = vendor::installer(request, &shop, disk, &boot.made)?;
+            files.push(("bfb", vendor::stream(request, &shop, &kernel, &installer)?));
+        }
+    }
+    if request.board.makes(ImageKind::Fit) {
+        files.push(("fit", vendor::flat(request, &shop, &kernel, &root, &first)?));
+    }
+    let sources = sbom::Sources { kernel: &kernel, packages: [&base, &boot] };
+    files.push(("sbom", sbom::write(request, &shop, &sources)?));
+    release::remove_others(&shop, &files.iter().map(|(_, path)| &**path).collect::<Vec<_>>())?;
+    let description = describe(request, &shop, &kernel.release, &root.verity, &files)?;
+    let image = uefi.map(|uefi| Image {
+        disk: uefi.disk.path,
+        root: root.path,
+        uki: uefi.uki.path,
+        bundle: uefi.bundle,
+        verity: root.verity,
+        description: description.clone(),
+    });
+    Ok(Made { files, image, description })
+}
+
+/// What UEFI boots, and its updates.
+struct Uefi {
+    disk: parts::Made,
+    uki: parts::Made,
+    bundle: PathBuf,
+}
+
+fn for_uefi(
+    request: &Request<'_>,
+    shop: &Workshop,
+    kernel: &kernel::Kernel,
+    root: &parts::Root,
+    boot: &parts::Unpacked,
+    first: &parts::Made,
+) -> Result<Uefi, ImageError> {
+    let uki = parts::uki(request, shop, kernel, root, &boot.made, first)?;
+    let disk = parts::disk(request, shop, root, &uki, &boot.made)?;
+    let bundle = release::slot(request, shop, root, &uki)?;
+    Ok(Uefi { disk, uki, bundle })
 }
 
 /// Writes down what was made.
@@ -261,25 +317,21 @@ fn describe(
     request: &Request<'_>,
     shop: &Workshop,
     kernel: &str,
-    root: &parts::Root,
-    files: &[(&str, &Path)],
+    verity: &Verity,
+    files: &[(&str, PathBuf)],
 ) -> Result<PathBuf, ImageError> {
-    let file = |path: &Path| -> Result<_, ImageError> {
-        let size = fs::metadata(path).map_err(ImageError::file("reading", path))?.len();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(json!({"file": name, "size": size, "sha256": step::sha256(path)?}))
-    };
     let mut text = json!({
         "board": request.board.name,
         "profile": request.profile.name(),
         "version": request.version,
         "epoch": request.epoch,
         "kernel": kernel,
-        "verity": root.verity.to_json(),
-        "root": file(&root.path)?,
+        "verity": verity.to_json(),
     });
     for (name, path) in files {
-        text[*name] = file(path)?;
+        let size = fs::metadata(path).map_err(ImageError::file("reading", path))?.len();
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        text[*name] = json!({"file": file, "size": size, "sha256": step::sha256(path)?});
     }
     let path = shop.path("image.json");
     fs::write(&path, format!("{text:#}\n")).map_err(ImageError::file("writing", &path))?;

@@ -177,7 +177,7 @@ pub(crate) fn root(request: &Request<'_>, shop: &Workshop, tree: &Made) -> Resul
 }
 
 /// An id that is the same for the same key.
-fn uuid(key: &Key) -> String {
+pub(crate) fn uuid(key: &Key) -> String {
     let hex = key.hex();
     // Version 8 and the usual variant: an id of one's own making.
     format!("{}-{}-8{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
@@ -221,6 +221,13 @@ pub(crate) fn initramfs(
 /// Where Debian has systemd's programs for the firmware.
 const EFI: &str = "usr/lib/systemd/boot/efi";
 
+/// The kernel's command line.
+pub(crate) fn command_line(request: &Request<'_>, root: &Root) -> String {
+    let mut words = request.board.command_line();
+    words.extend(["panic=10".to_owned(), "loglevel=5".to_owned(), root.verity.argument()]);
+    words.join(" ")
+}
+
 /// Makes and signs the UKI.
 pub(crate) fn uki(
     request: &Request<'_>,
@@ -230,9 +237,7 @@ pub(crate) fn uki(
     boot: &Made,
     first: &Made,
 ) -> Result<Made, ImageError> {
-    let mut words = request.board.command_line();
-    words.extend(["panic=10".to_owned(), "loglevel=5".to_owned(), root.verity.argument()]);
-    let line = words.join(" ");
+    let line = command_line(request, root);
     let release = os_release(request);
     let inputs = Inputs::new("uki", 2).made("kernel", &kernel.made.key).made("boot", &boot.key);
     let inputs = inputs.made("initramfs", &first.key).text("line", &line).text("release", &release);
@@ -267,7 +272,7 @@ pub(crate) fn disk(
     root: &Root,
     uki: &Made,
     boot: &Made,
-) -> Result<PathBuf, ImageError> {
+) -> Result<Made, ImageError> {
     let loader = recipes(request.places).join("rootfs/loader.conf");
     let inputs = Inputs::new("disk", 1).made("root", &root.key).made("uki", &uki.key).file(&loader)?;
     let mut inputs =
@@ -275,7 +280,8 @@ pub(crate) fn disk(
     if let Some(parameters) = request.parameters {
         inputs = inputs.file(parameters)?;
     }
-    shop.step("disk", "disk.img", &inputs.key(), |path| {
+    let key = inputs.key();
+    let path = shop.step("disk", "disk.img", &key, |path| {
         let signed = shop.path("BOOTAA64.EFI");
         request.signer.sign(&boot.path.join(EFI).join("systemd-bootaa64.efi"), &signed, request.epoch)?;
         let name = uki.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -286,5 +292,6 @@ pub(crate) fn disk(
         ];
         esp.extend(request.parameters.map(|file| (file.to_owned(), "bf.cfg".to_owned())));
         Disk { esp: &esp, root: &root.path, epoch: request.epoch }.write(path, &shop.folder)
-    })
+    })?;
+    Ok(Made { path, key })
 }

@@ -7,9 +7,8 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use cross::board::ImageKind;
 use cross::{Board, Boards, Options, Places, Profile};
-use images::{Image, Programs, Release, Request, Signer, Whose};
+use images::{Image, Made, Programs, Release, Request, Signer, StreamKey, Whose};
 
 use crate::cargo;
 use crate::cross::{self as verb, Common};
@@ -49,6 +48,9 @@ pub(crate) struct Arguments {
     /// Sign updates with the keys in this folder, as `nic-bundle keys` makes it; else with those for tests
     #[arg(long, value_name = "FOLDER")]
     bundle_keys: Option<PathBuf>,
+    /// Sign boot streams with this Ed25519 key, in PEM; else with the one for tests
+    #[arg(long, value_name = "FILE")]
+    bfb_key: Option<PathBuf>,
     /// Make it once more from nothing, and fail if something else comes out
     #[arg(long)]
     twice: bool,
@@ -127,9 +129,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let start = Instant::now();
-    let image = make(arguments, &places, &boards)?;
-    println!("image: done in {:.0} s; in {}:", start.elapsed().as_secs_f64(), place(&image.disk));
-    for file in [&image.disk, &image.root, &image.uki, &image.bundle, &image.description] {
+    let made = make(arguments, &places, &boards)?;
+    println!("image: done in {:.0} s; in {}:", start.elapsed().as_secs_f64(), place(&made.description));
+    for file in made.files.iter().map(|(_, file)| file).chain([&made.description]) {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         println!("  {name:<36} {:>8.1} MB", on_disk(file)? as f64 / 1e6);
     }
@@ -149,8 +151,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn place(disk: &Path) -> String {
-    disk.parent().unwrap_or(disk).display().to_string()
+fn place(file: &Path) -> String {
+    file.parent().unwrap_or(file).display().to_string()
 }
 
 /// What a file takes on the disk: holes take nothing.
@@ -159,11 +161,8 @@ fn on_disk(file: &Path) -> std::io::Result<u64> {
     Ok(std::fs::metadata(file)?.blocks() * 512)
 }
 
-fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Image, Box<dyn Error>> {
+fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Made, Box<dyn Error>> {
     let board = boards.get(&arguments.board)?;
-    if !board.makes(ImageKind::Disk) {
-        return Err(ArgumentError::NoDisk(board.name.clone()).into());
-    }
     let kernel = Kernel::of(arguments.kernel, board, arguments.quick)?;
     let profile = if arguments.quick { Profile::Ci } else { Profile::Release };
     let options: Options = arguments.common.options(profile);
@@ -184,6 +183,10 @@ fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Image
         (Some(key), Some(certificate)) => Signer { key: key.clone(), certificate: certificate.clone() },
         _ => Signer::for_tests(&places.cache)?,
     };
+    let stream_key = match &arguments.bfb_key {
+        Some(key) => StreamKey(key.clone()),
+        None => StreamKey::for_tests(&places.cache)?,
+    };
     let request = Request {
         places,
         board,
@@ -199,15 +202,16 @@ fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Image
         overlay: arguments.overlay.as_deref(),
         signer: &signer,
         release: &release,
+        stream_key: &stream_key,
         policy: options.policy,
         anew: false,
     };
-    let image = images::build(&request)?;
+    let made = images::build(&request)?;
     if arguments.twice {
         println!("image: once more, from nothing");
-        compare(&image, &images::build(&Request { anew: true, ..request })?)?;
+        compare(&made, &images::build(&Request { anew: true, ..request })?)?;
     }
-    Ok(image)
+    Ok(made)
 }
 
 /// Builds what signs updates, and finds or makes its keys.
@@ -223,13 +227,8 @@ fn release(arguments: &Arguments, places: &Places) -> Result<Release, Box<dyn Er
 }
 
 /// Holds two images against each other.
-fn compare(image: &Image, again: &Image) -> Result<(), Box<dyn Error>> {
-    for (one, other) in [
-        (&image.root, &again.root),
-        (&image.uki, &again.uki),
-        (&image.disk, &again.disk),
-        (&image.bundle, &again.bundle),
-    ] {
+fn compare(made: &Made, again: &Made) -> Result<(), Box<dyn Error>> {
+    for ((_, one), (_, other)) in made.files.iter().zip(&again.files) {
         let (hash, again) = (cross::packages::sha256(one)?, cross::packages::sha256(other)?);
         let name = one.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if hash != again {
@@ -270,11 +269,13 @@ pub(crate) fn for_twin(wanted: &ForTwin) -> Result<(Image, Release), Box<dyn Err
         key: None,
         cert: None,
         bundle_keys: None,
+        bfb_key: None,
         twice: wanted.twice,
         common: wanted.common,
     };
     let places = Places::of_repository()?;
-    let image = make(&arguments, &places, &Boards::built_in()?)?;
+    let made = make(&arguments, &places, &Boards::built_in()?)?;
+    let image = made.image.ok_or_else(|| ArgumentError::NoDisk(arguments.board.clone()))?;
     Ok((image, release(&arguments, &places)?))
 }
 

@@ -1,6 +1,6 @@
 //! What a board may be.
 
-use super::{Board, BoardsError};
+use super::{Board, BoardsError, ImageKind};
 
 /// Processors that both compilers know.
 const CPUS: [&str; 3] = ["generic", "cortex-a72", "cortex-a78"];
@@ -50,6 +50,9 @@ pub enum Fault {
     /// It names no virtual device.
     #[error("{0:?} does not begin with a driver's name such as net_eswitch0")]
     Vdev(String),
+    /// It names no disk.
+    #[error("{0:?} is no disk such as mmcblk0 or nvme0n1")]
+    Disk(String),
     /// It is out of range.
     #[error("{0} is not between 1 and {1}")]
     Range(u32, u32),
@@ -63,7 +66,7 @@ pub enum Fault {
 
 /// Checks every field of a board.
 pub(super) fn board(board: &Board) -> Result<(), BoardsError> {
-    let fields: [(&'static str, Result<(), Fault>); 13] = [
+    let fields: [(&'static str, Result<(), Fault>); 14] = [
         ("name", name(&board.name)),
         ("dpdk-abi", abi(&board.dpdk_abi)),
         ("title", filled(&board.title)),
@@ -76,6 +79,7 @@ pub(super) fn board(board: &Board) -> Result<(), BoardsError> {
         ("devices.vdev", all(&board.devices.vdev, false, vdev)),
         ("hugepages.count", range(board.hugepages.count, MOST_HUGEPAGES)),
         ("cores.count", range(board.cores.count.into(), MOST_CORES.into())),
+        ("install", all(&board.install, board.makes(ImageKind::Bfb), disk)),
         ("cores.datapath", cores(board.cores.count, &board.cores.datapath)),
     ];
     let images = if board.images.is_empty() { Err(Fault::Empty) } else { unique(&board.images) };
@@ -167,6 +171,13 @@ fn vdev(text: &str) -> Result<(), Fault> {
     } else {
         Err(Fault::Vdev(text.to_owned()))
     }
+}
+
+/// A whole disk, as the kernel names it: no path, and no partition of one.
+fn disk(text: &str) -> Result<(), Fault> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let begins = text.starts_with(|c: char| c.is_ascii_lowercase());
+    if begins && text.chars().all(fits) { Ok(()) } else { Err(Fault::Disk(text.to_owned())) }
 }
 
 fn range(number: u32, most: u32) -> Result<(), Fault> {

@@ -141,6 +141,12 @@ fn every_field_that_cannot_be_is_refused_by_board_and_field() {
         ("datapath = [1]", "datapath = [1, 1]", "board card: cores.datapath: there is no core 1, or"),
         ("[\"disk\"]", "[]", "board card: images: it is empty"),
         ("[\"disk\"]", "[\"disk\", \"disk\"]", "board card: images: \"Disk\" stands there twice"),
+        ("[\"disk\"]", "[\"bfb\"]", "board card: install: it is empty"),
+        (
+            "[\"disk\"]",
+            "[\"bfb\"]\ninstall = [\"/dev/sda\"]",
+            "board card: install: \"/dev/sda\" is no disk such as mmcblk0 or nvme0n1",
+        ),
         ("[\"disk\"]", "[\"tape\"]", "boards.card.images[0]: unknown variant `tape`"),
         ("\"2M\"", "\"3M\"", "boards.card.hugepages.size: unknown variant `3M`"),
         ("count = 2", "count = -1", "boards.card.cores.count: invalid value: integer `-1`"),

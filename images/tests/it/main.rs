@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod boards;
 mod parameters;
 mod recipes;
 mod verity;

@@ -367,9 +367,8 @@ impl Lab {
             let has = |flow: &&Value, text: &&str| {
                 flow["match"].as_str().is_some_and(|matched| matched.contains(*text))
             };
-            let wanted = |flow: &&Value| {
-                flow["inPort"] == port.as_str() && texts.iter().all(|text| has(flow, text))
-            };
+            let wanted =
+                |flow: &&Value| flow["inPort"] == port.as_str() && texts.iter().all(|text| has(flow, text));
             let mut mine = flows.iter().filter(wanted).peekable();
             let done = mine.peek().is_some() && mine.all(|flow| flow["tier"] == "HARDWARE");
             Ok(if done { Ok(()) } else { Err(lab.show(&["flows"])?) })
