@@ -78,8 +78,8 @@ impl Tale {
     /// The images that it wants beside the first one.
     fn images(self) -> &'static [Variant] {
         match self {
-            Tale::Job | Tale::Igb | Tale::Agent => &[],
-            Tale::Update | Tale::Power | Tale::Damage => &[NEWER],
+            Tale::Job | Tale::Igb => &[],
+            Tale::Agent | Tale::Update | Tale::Power | Tale::Damage => &[NEWER],
             Tale::Broken => &[PANICKING, FAILING],
             Tale::All => &[NEWER, PANICKING, FAILING],
         }

@@ -111,3 +111,29 @@ pub(crate) fn later(version: &str, by: i64) -> String {
     let last: i64 = last.parse().unwrap_or_default();
     format!("{head}.{}", last + by)
 }
+
+/// A program for aarch64 that ends at once, as a failure: a header, one segment, three instructions.
+pub(crate) fn program_that_ends() -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    // mov x0, 1; mov x8, 93 (exit); svc 0
+    const CODE: [u32; 3] = [0xd280_0020, 0xd280_0ba8, 0xd400_0001];
+    let mut octets = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let length = HEADERS + 4 * CODE.len() as u64;
+    let half = |octets: &mut Vec<u8>, words: &[u16]| {
+        words.iter().for_each(|word| octets.extend(word.to_le_bytes()));
+    };
+    // An executable, for aarch64.
+    half(&mut octets, &[2, 183]);
+    octets.extend(1_u32.to_le_bytes());
+    // Where it begins, and where its one program header is; there are no sections.
+    [BASE + HEADERS, 64, 0].iter().for_each(|word: &u64| octets.extend(word.to_le_bytes()));
+    octets.extend(0_u32.to_le_bytes());
+    half(&mut octets, &[64, 56, 1, 64, 0, 0]);
+    // A segment that is loaded, to be read and run: the whole file.
+    [1_u32, 5].iter().for_each(|word| octets.extend(word.to_le_bytes()));
+    let segment = [0, BASE, BASE, length, length, 0x1_0000];
+    segment.iter().for_each(|word: &u64| octets.extend(word.to_le_bytes()));
+    CODE.iter().for_each(|word| octets.extend(word.to_le_bytes()));
+    octets
+}

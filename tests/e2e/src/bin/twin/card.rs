@@ -103,6 +103,21 @@ impl Slots {
     pub(crate) fn other(&self) -> (&str, &str) {
         word(self.slot(false))
     }
+
+    /// What a nic-agent is to its next start, and whether it runs.
+    pub(crate) fn agent(&self, version: &str) -> (&str, bool) {
+        let found = self.agents().iter().find(|agent| agent["version"] == version).unwrap_or(&Value::Null);
+        (word(found).1, found["running"] == true)
+    }
+
+    /// The version of the nic-agent that runs.
+    pub(crate) fn serving(&self) -> Option<&str> {
+        self.agents().iter().find(|agent| agent["running"] == true)?["version"].as_str()
+    }
+
+    fn agents(&self) -> &[Value] {
+        self.0["agents"].as_array().map(Vec::as_slice).unwrap_or_default()
+    }
 }
 
 fn word(slot: &Value) -> (&str, &str) {
