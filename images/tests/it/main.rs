@@ -5,4 +5,5 @@
 mod boards;
 mod parameters;
 mod recipes;
+mod slots;
 mod verity;

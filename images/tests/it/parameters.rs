@@ -24,6 +24,11 @@ impl Card {
         self.folder.path().join(name)
     }
 
+    /// Which management interface nic-agent is told of.
+    fn told(&self) -> Option<String> {
+        self.read("agent.conf")
+    }
+
     /// Boots with a file of parameters on the ESP.
     fn boot(&self, parameters: &[u8]) -> String {
         fs::write(self.path("bf.cfg"), parameters).expect("written");
@@ -34,6 +39,7 @@ impl Card {
             .env("NIC_PARAMETERS", self.path("system/parameters"))
             .env("NIC_NETWORK", self.path("network"));
         command.env("NIC_SET_HOSTNAME", self.path("set")).env("NIC_BOARD", self.path("board.conf"));
+        command.env("NIC_AGENT_CONF", self.path("agent.conf"));
         let Output { status, stdout, stderr } = command.output().expect("sh runs");
         assert!(status.success() && stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
         String::from_utf8(stdout).expect("text")
@@ -57,6 +63,7 @@ fn the_first_file_is_taken_over_and_a_later_one_is_not_looked_at() {
     for line in ["Name=mgmt0", "Address=192.168.100.2/30", "Gateway=192.168.100.1"] {
         assert!(network.lines().any(|found| found == line), "{network}");
     }
+    assert_eq!(card.told().as_deref(), Some("NIC_AGENT_ARGUMENTS=--management-interface mgmt0\n"));
     assert_eq!(card.boot(b"HOSTNAME=other\n"), "");
     assert_eq!(card.read("hostname").as_deref(), Some("card7\n"));
     assert_eq!(card.read("system/parameters").as_deref(), Some(GOOD));
@@ -83,6 +90,8 @@ fn of_a_file_with_one_fault_nothing_is_used_and_the_line_is_told() {
         assert_eq!(said, format!("nic-parameters: {fault}\nnic-parameters: nothing of bf.cfg is used\n"));
         assert_eq!(card.read("hostname"), None, "{line:?}");
         assert_eq!(card.read("system/parameters"), None, "{line:?}");
+        // Without a way that was configured there is none that has to be up.
+        assert_eq!(card.told().as_deref(), Some("NIC_AGENT_ARGUMENTS=\n"));
         // The next boot may find a better one.
         assert_eq!(card.boot(b"HOSTNAME=good\n"), "nic-parameters: taken over\n");
     }

@@ -34,6 +34,8 @@ const NAME_LIMIT: usize = 64;
 pub enum Kind {
     /// Kernel, root file system and all programs: takes a boot.
     Slot,
+    /// The program nic-agent alone, which runs beside the root file system: takes no boot.
+    Agent,
 }
 
 impl Kind {
@@ -41,18 +43,20 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Kind::Slot => "slot",
+            Kind::Agent => "agent",
         }
     }
 
     /// The kind of that name.
     pub fn parse(name: &str) -> Option<Kind> {
-        [Kind::Slot].into_iter().find(|kind| kind.name() == name)
+        [Kind::Slot, Kind::Agent].into_iter().find(|kind| kind.name() == name)
     }
 
     /// The names of its targets, in their order.
     pub const fn targets(self) -> &'static [&'static str] {
         match self {
             Kind::Slot => &[ROOT_IMAGE, UKI],
+            Kind::Agent => &[PROGRAM],
         }
     }
 }
@@ -61,6 +65,8 @@ impl Kind {
 pub const ROOT_IMAGE: &str = "root.img";
 /// The target that goes to the boot entries.
 pub const UKI: &str = "uki.efi";
+/// The target that is a program.
+pub const PROGRAM: &str = "nic-agent";
 
 /// What a bundle is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
