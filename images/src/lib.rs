@@ -149,6 +149,8 @@ pub struct Made {
     pub files: Vec<(&'static str, PathBuf)>,
     /// The image, for a board that boots from a disk.
     pub image: Option<Image>,
+    /// What opens the root file system.
+    pub verity: Verity,
     /// All of this for programs, with hashes: `image.json`.
     pub description: PathBuf,
 }
@@ -164,6 +166,8 @@ pub struct Image {
     pub uki: PathBuf,
     /// The update of a slot.
     pub bundle: PathBuf,
+    /// The update of nic-agent alone, for a board that has updates.
+    pub agent: Option<PathBuf>,
     /// What opens the root file system.
     pub verity: Verity,
     /// All of this for programs, with hashes: `image.json`.
@@ -273,6 +277,9 @@ pub fn build(request: &Request<'_>) -> Result<Made, ImageError> {
             files.push(("bfb", vendor::stream(request, &shop, &kernel, &installer)?));
         }
     }
+    if request.board.makes(ImageKind::Bundle) {
+        files.push(("agent", release::agent(request, &shop)?));
+    }
     if request.board.makes(ImageKind::Fit) {
         files.push(("fit", vendor::flat(request, &shop, &kernel, &root, &first)?));
     }
@@ -285,10 +292,11 @@ pub fn build(request: &Request<'_>) -> Result<Made, ImageError> {
         root: root.path,
         uki: uefi.uki.path,
         bundle: uefi.bundle,
-        verity: root.verity,
+        agent: files.iter().find(|(name, _)| *name == "agent").map(|(_, path)| path.clone()),
+        verity: root.verity.clone(),
         description: description.clone(),
     });
-    Ok(Made { files, image, description })
+    Ok(Made { files, image, verity: root.verity, description })
 }
 
 /// What UEFI boots, and its updates.

@@ -59,6 +59,14 @@ pub(crate) fn slot(
     bundle(request, shop, inputs, &name, "slot", &[&root.path, &uki.path])
 }
 
+/// Makes the update of nic-agent alone.
+pub(crate) fn agent(request: &Request<'_>, shop: &Workshop) -> Result<PathBuf, ImageError> {
+    let Request { board, version, programs, .. } = request;
+    let name = format!("nic-agent-{}-{version}.nicbundle", board.name);
+    let inputs = Inputs::new("bundle", 1).file(&programs.agent)?;
+    bundle(request, shop, inputs, &name, "agent", &[&programs.agent])
+}
+
 fn bundle(
     request: &Request<'_>,
     shop: &Workshop,

@@ -2,13 +2,14 @@
 
 use std::env;
 use std::error::Error;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use cross::{Board, Boards, Options, Places, Profile};
-use images::{Image, Made, Programs, Release, Request, Signer, StreamKey, Whose};
+use images::{Image, Made, Programs, Release, Request, Signer, StreamKey, Verity, Whose};
 
 use crate::cargo;
 use crate::cross::{self as verb, Common};
@@ -102,6 +103,9 @@ enum ArgumentError {
     /// What signs updates was not built.
     #[error("cargo did not say where it put nic-bundle")]
     NoBundler,
+    /// A reader that shares no code with the writer does not take it.
+    #[error("{0} is not what another reader expects: {1}")]
+    ReadOtherwise(String, String),
     /// What was made again of the same is not the same.
     #[error("{0} has another hash when it is made again")]
     Differs(String),
@@ -133,7 +137,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     println!("image: done in {:.0} s; in {}:", start.elapsed().as_secs_f64(), place(&made.description));
     for file in made.files.iter().map(|(_, file)| file).chain([&made.description]) {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        println!("  {name:<36} {:>8.1} MB", on_disk(file)? as f64 / 1e6);
+        println!("  {name:<44} {:>8.1} MB", on_disk(file)? as f64 / 1e6);
     }
     if arguments.key.is_none() {
         println!(
@@ -208,6 +212,7 @@ fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Made,
     };
     let made = images::build(&request)?;
     if arguments.twice {
+        read_by_others(places, &made)?;
         println!("image: once more, from nothing");
         compare(&made, &images::build(&Request { anew: true, ..request })?)?;
     }
@@ -224,6 +229,31 @@ fn release(arguments: &Arguments, places: &Places) -> Result<Release, Box<dyn Er
         Some(keys) => Release { program, keys: keys.clone() },
         None => Release::for_tests(program, &places.cache)?,
     })
+}
+
+/// Has what was made read by programs that share no code with what made it.
+fn read_by_others(places: &Places, made: &Made) -> Result<(), Box<dyn Error>> {
+    let images = places.root.join("images");
+    let Verity { root_hash, blocks, salt } = &made.verity;
+    for (name, file) in &made.files {
+        let mut command = Command::new("python3");
+        match *name {
+            "root" => {
+                command.arg(images.join("tests/verity.py")).arg(file).arg(root_hash);
+                command.arg(blocks.to_string()).arg(salt)
+            }
+            "bfb" => command.arg(images.join("formats/tests/read_bfb.py")).stdin(File::open(file)?),
+            "fit" => command.arg(images.join("formats/tests/read_fit.py")).stdin(File::open(file)?),
+            _ => continue,
+        };
+        let read = command.stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
+        if !read.status.success() {
+            let said = String::from_utf8_lossy(&read.stderr).trim().to_owned();
+            return Err(ArgumentError::ReadOtherwise((*name).to_owned(), said).into());
+        }
+        println!("image: {name}: another reader finds it sound");
+    }
+    Ok(())
 }
 
 /// Holds two images against each other.

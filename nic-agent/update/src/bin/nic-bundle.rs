@@ -72,7 +72,7 @@ struct Write {
     /// Where it goes
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
-    /// What is in it, in the order of its kind: for a slot the root image and the UKI
+    /// What is in it, in the order of its kind: for a slot the root image and the UKI, for an agent its program
     #[arg(required = true)]
     targets: Vec<PathBuf>,
 }
