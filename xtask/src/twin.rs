@@ -209,13 +209,15 @@ fn lay_out(wanted: &ForTwin, folder: &Path) -> Result<(), Box<dyn Error>> {
             Command::new("cp").args(["-a", "-T", "--sparse=always", "--reflink=auto"]).arg(from).arg(to),
         )
     };
-    for (from, name) in [
+    let files = [
         (&image.disk, "disk.img"),
         (&image.root, "root.img"),
         (&image.uki, "uki.efi"),
         (&image.bundle, "slot.nicbundle"),
         (&image.description, "image.json"),
-    ] {
+    ];
+    let agent = image.agent.iter().map(|agent| (agent, "agent.nicbundle"));
+    for (from, name) in files.into_iter().chain(agent) {
         copy(from, folder.join(name))?;
     }
     let beside = folder.with_file_name("keys");
