@@ -116,8 +116,7 @@ impl Device {
     fn new(vdev: Vdev, name: &str, args: DeviceArgs) -> Result<Device, ProbeError> {
         let mut ports = BTreeMap::new();
         for (&port, spec) in &args.ports {
-            let backing = Backing::open(port, mac(name, port), spec)
-                .map_err(|why| ProbeError::Backing { port, why })?;
+            let backing = Backing::open(port, spec).map_err(|why| ProbeError::Backing { port, why })?;
             ports.insert(port, Arc::new(Port::new(port, backing).map_err(io::Error::from)?));
         }
         let switch = Arc::new(Switch::new(SwitchConfig {

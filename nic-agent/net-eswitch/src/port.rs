@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn frames_that_are_too_long_for_the_mtu_are_counted_as_such_and_the_others_go() {
         let uplink = PortId::uplink(0).unwrap();
-        let backing = Backing::open(uplink, [0; 6], &BackingSpec::Inject).unwrap();
+        let backing = Backing::open(uplink, &BackingSpec::Inject).unwrap();
         let port = Port::new(uplink, backing).unwrap();
         let (long, short, longest) = ([1; 1523], [2; 13], [3; 1522]);
         let (in_pieces, whole) = ([&long[..1000], &long[1000..]], [&longest[..]]);
@@ -263,8 +263,7 @@ mod tests {
         let of = |backing| Port::new(uplink, backing).unwrap().mtu.load(Relaxed);
         assert_eq!(of(Backing::Null), DEFAULT_MTU);
         // As large as the kernel's own interface has it, which is more than a frame holds.
-        let lo = Backing::open(uplink, [0; 6], &BackingSpec::AfPacket("lo".into()))
-            .expect("a socket (needs root)");
+        let lo = Backing::open(uplink, &BackingSpec::AfPacket("lo".into())).expect("a socket (needs root)");
         assert_eq!((lo.mtu() > Some(MAX_MTU.into()), of(lo)), (true, MAX_MTU));
     }
 }

@@ -232,7 +232,11 @@ impl Folder for Directory {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from)?, self.path(to)?)
+        let to = self.path(to)?;
+        fs::rename(self.path(from)?, &to)?;
+        // VFAT keeps length and place of a file in its folder, but writes them there with the file: a folder
+        // that is synced without it has the new name, and nothing under it.
+        File::open(&to)?.sync_all()
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -235,8 +235,13 @@ impl Lab {
 
     /// Packets that came in by an interface of a namespace since it exists.
     pub fn packets_at(&self, node: Node, interface: &str) -> Result<u64, LabError> {
+        self.statistic(node, interface, "rx_packets")
+    }
+
+    /// A counter of the kernel's of an interface of a namespace.
+    pub fn statistic(&self, node: Node, interface: &str, name: &str) -> Result<u64, LabError> {
         let mut command = self.command(node, "cat");
-        command.arg(format!("/sys/class/net/{interface}/statistics/rx_packets"));
+        command.arg(format!("/sys/class/net/{interface}/statistics/{name}"));
         let text = run::output(&mut command)?;
         text.trim().parse().map_err(|_| LabError::Output {
             command: "cat".into(),

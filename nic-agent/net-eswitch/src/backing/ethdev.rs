@@ -68,8 +68,8 @@ unsafe impl Send for Ethdev {}
 unsafe impl Sync for Ethdev {}
 
 impl Ethdev {
-    /// Takes the port of that name and starts it, with this MAC address if it takes one.
-    pub(crate) fn open(name: &str, mac: [u8; 6]) -> Result<Ethdev, OpenError> {
+    /// Takes the port of that name and starts it.
+    pub(crate) fn open(name: &str) -> Result<Ethdev, OpenError> {
         let absent = || OpenError::Absent { name: name.into() };
         let text = CString::new(name).map_err(|_| absent())?;
         let mut port = 0;
@@ -78,7 +78,7 @@ impl Ethdev {
             return Err(absent());
         }
         let timer = timer().map_err(|why| OpenError::Timer { name: name.into(), why })?;
-        let pool = start(port, mac).map_err(|(step, errno)| {
+        let pool = start(port).map_err(|(step, errno)| {
             let errno = errno.abs();
             OpenError::Refused { name: name.into(), step, errno }
         })?;
@@ -212,7 +212,7 @@ fn timer() -> nix::Result<TimerFd> {
 }
 
 /// Configures and starts a port with one queue each way: its buffers, or the step that failed and why.
-fn start(port: u16, mac: [u8; 6]) -> Result<*mut rte_mempool, (&'static str, i32)> {
+fn start(port: u16) -> Result<*mut rte_mempool, (&'static str, i32)> {
     let check = |step, done: i32| if done == 0 { Ok(()) } else { Err((step, done)) };
     let mut info = dpdk_sys::shim_eth_info::default();
     // SAFETY: the port is one, and there is room for the answer.
@@ -242,11 +242,9 @@ fn start(port: u16, mac: [u8; 6]) -> Result<*mut rte_mempool, (&'static str, i32
     check("its transmit queue", unsafe { dpdk_sys::shim_eth_tx_queue_setup(port, 0, sent, socket) })?;
     // SAFETY: the port is configured.
     check("it does not start", unsafe { dpdk_sys::rte_eth_dev_start(port) })?;
-    let mut address = dpdk_sys::rte_ether_addr { addr_bytes: mac };
-    // A virtual function may be allowed none of these: it then gets what its card gives it.
-    // SAFETY: the port runs; the address is copied.
+    // A virtual function may be allowed neither: it then gets what its card gives it.
+    // SAFETY: the port runs.
     unsafe {
-        dpdk_sys::rte_eth_dev_default_mac_addr_set(port, &raw mut address);
         dpdk_sys::rte_eth_promiscuous_enable(port);
         dpdk_sys::rte_eth_allmulticast_enable(port);
     }

@@ -126,8 +126,7 @@ pub(crate) enum Backing {
 }
 
 impl Backing {
-    /// `mac` is the port's own address, for what has none of its own.
-    pub(crate) fn open(port: PortId, mac: [u8; 6], spec: &BackingSpec) -> Result<Backing, OpenError> {
+    pub(crate) fn open(port: PortId, spec: &BackingSpec) -> Result<Backing, OpenError> {
         Ok(match spec {
             BackingSpec::Null => Backing::Null,
             BackingSpec::Inject => {
@@ -140,7 +139,7 @@ impl Backing {
                 Backing::Pcap(Box::new(Pcap::open(input.as_deref(), output.as_deref())?))
             }
             BackingSpec::Memif(path) => Backing::Memif(Box::new(Memif::open(path)?)),
-            BackingSpec::Ethdev(name) => Backing::Ethdev(Box::new(Ethdev::open(name, mac)?)),
+            BackingSpec::Ethdev(name) => Backing::Ethdev(Box::new(Ethdev::open(name)?)),
             BackingSpec::Synth(traffic) => {
                 let synth = Synth::open(port, *traffic).map_err(|why| OpenError::Synth(why.into()))?;
                 Backing::Synth(Box::new(synth))

@@ -146,7 +146,7 @@ impl Lab {
         let mut words = vec![format!("LD_LIBRARY_PATH={}", of_qemu(LIBRARIES)), of_qemu(QEMU)];
         let mut add = |text: &str| words.extend(text.split(' ').map(str::to_owned));
         add(
-            "-machine virt,iommu=smmuv3 -cpu cortex-a72 -smp 2 -m 1G -nodefaults -display none -no-user-config",
+            "-machine virt,iommu=smmuv3,gic-version=3 -cpu cortex-a72 -smp 2 -m 1G -nodefaults -display none -no-user-config",
         );
         add(&format!("-drive if=pflash,format=raw,readonly=on,file={}", of_qemu(FIRMWARE)));
         add(&format!("-drive if=pflash,format=raw,file={}", file("variables.fd")));

@@ -145,7 +145,7 @@ pub(crate) fn install(lab: &Lab, story: &mut Story, bundle: &Path) -> Result<Dur
     let start = Instant::now();
     let answer = lab.nicctl(&["system", "install", &bundle.to_string_lossy()])?;
     let took = start.elapsed();
-    story.show(&last_line(&answer));
+    story.show(&said(&answer));
     story.claim(answer.code == 0, format!("installed in {:.0} s", took.as_secs_f64()));
     Ok(took)
 }
@@ -158,11 +158,13 @@ pub(crate) fn system(lab: &Lab, story: &mut Story, words: &[&str]) -> Result<Str
     Ok(answer.out)
 }
 
-/// The last thing that a program said; a progress bar overwrites its line.
-pub(crate) fn last_line(answer: &Answer) -> String {
+/// What a program said, in one line: a progress bar overwrites its own, and the request's id is another each
+/// time.
+pub(crate) fn said(answer: &Answer) -> String {
     let text = format!("{}\n{}", answer.err, answer.out);
-    let last = text.split(['\n', '\r']).map(str::trim).rfind(|line| !line.is_empty());
-    last.unwrap_or_default().to_owned()
+    let lines = text.lines().map(|line| line.rsplit('\r').next().unwrap_or_default().trim());
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("request id:"));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// Does something while numbered packets cross the card, and claims that none was lost.

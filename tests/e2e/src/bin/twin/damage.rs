@@ -37,7 +37,7 @@ pub(crate) fn tell(lab: &mut Lab, story: &mut Story, images: &Images) -> Result<
     story.claim(runs == version && state == "BLESSED", format!("version {runs} runs as before"));
 
     let answer = lab.nicctl(&["system", "install", &images.bundle("newer").to_string_lossy()])?;
-    let said = card::last_line(&answer);
+    let said = card::said(&answer);
     let clear = ["room", "space", "full"].iter().any(|word| said.to_lowercase().contains(word));
     story.claim(answer.code != 0 && clear, format!("an install is refused: {said}"));
     story.claim(Slots::of(lab)? == before, "the slots are as they were");

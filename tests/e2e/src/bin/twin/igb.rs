@@ -11,6 +11,9 @@ use crate::card::{self, RATE, UDP};
 
 /// Packets that are counted one by one, each way.
 const PACKETS: u64 = 1_000;
+/// The MAC address of the configuration's Vtep, which is made of its IP address. The function is given it, so
+/// that its card hands out what comes for the tunnels.
+const VTEP: &str = "02:4e:c0:00:02:33";
 /// What nic-datapath is started with, in place of what the image says.
 const ARGUMENTS: &str = "/run/nic/igb.conf";
 
@@ -39,7 +42,7 @@ fn function(lab: &mut Lab, story: &mut Story) -> Result<String, LabError> {
         format!("the kernel's igb makes the function {function}"),
     );
     let of_function = format!("/sys/bus/pci/devices/{function}");
-    lab.shell("modprobe -q vfio-pci; ip link set p0 up")?;
+    lab.shell(&format!("modprobe -q vfio-pci; ip link set p0 up; ip link set p0 vf 0 mac {VTEP}"))?;
     lab.shell(&format!(
         "echo vfio-pci > {of_function}/driver_override; echo {function} > /sys/bus/pci/drivers_probe"
     ))?;
@@ -71,6 +74,8 @@ fn hand_over(lab: &mut Lab, story: &mut Story, function: &str) -> Result<(), Lab
         replaced.join(";")
     ))?;
     lab.await_card()?;
+    let started = lab.shell("systemctl is-active nic-datapath")?;
+    story.claim(started.trim() == "active", format!("nic-datapath is {}", started.trim()));
     let held = lab.shell("ls -l /proc/$(pidof nic-datapath)/fd; systemctl show -p NRestarts nic-datapath")?;
     story.claim(held.contains("/dev/vfio/"), "it holds a group of /dev/vfio");
     story.claim(held.contains("NRestarts=0"), "it started once");

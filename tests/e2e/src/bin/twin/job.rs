@@ -11,6 +11,9 @@ use crate::card::{self, RATE, TCP, UDP};
 
 /// The packets that are counted one by one, each way.
 const PACKETS: u64 = 2_000;
+/// Packets that come faster, and how many a second.
+const HURRIED: u64 = 5_000;
+const HURRY: u64 = 1_000;
 /// Octets of each TCP stream.
 const STREAM: u64 = 2 << 20;
 /// Several times what the image lets pass between two readings of counters.
@@ -40,7 +43,30 @@ pub(crate) fn tell(lab: &mut Lab, story: &mut Story) -> Result<(), LabError> {
     in_order(lab, story)?;
     reached(lab, story, &[(vm1, peer), (peer, vm2), (vm2, vm1)])?;
     counted(lab, story, &[(vm1, peer, "vm1"), (peer, vm1, "uplink")])?;
-    streams(lab, story, &[(vm1, peer), (peer, vm2)])
+    streams(lab, story, &[(vm1, peer), (peer, vm2)])?;
+    hurried(lab, story, vm1, peer)
+}
+
+/// What is lost when packets come faster than an emulated processor may be let run, and where. The tap device's
+/// queue is in front of the card: a card whose wire is full has pause frames or loses them too.
+fn hurried(lab: &Lab, story: &mut Story, from: Place, to: Place) -> Result<(), LabError> {
+    story.chapter("Faster than an emulated processor");
+    let dropped = |lab: &Lab| lab.statistic(from.node, "eth0", "tx_dropped");
+    let before = dropped(lab)?;
+    let received = lab.udp(from, to, UDP, HURRIED, HURRY)?;
+    let queue = dropped(lab)? - before;
+    let lost = HURRIED - received.distinct;
+    story.say(format!(
+        "{} at {}/s: {} did not arrive, of which the queue before the machine dropped {}",
+        count(HURRIED),
+        count(HURRY),
+        count(lost),
+        count(queue)
+    ));
+    story.figure("hurried_lost", lost);
+    story.figure("hurried_lost_before_the_machine", queue);
+    story.claim(received.duplicates == 0, "none arrived twice");
+    Ok(())
 }
 
 /// Waits for the first answer that comes through it.

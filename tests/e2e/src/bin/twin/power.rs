@@ -44,7 +44,7 @@ pub(crate) fn tell(lab: &mut Lab, story: &mut Story, images: &Images) -> Result<
     lab.cut_power();
     card::power_on_again(lab)?;
     card::proven(lab, story, &new)?;
-    let ports = lab.json(&["port", "list"])?;
+    let ports = lab.json(&["get", "ports"])?;
     story.claim(ports.to_string().contains("ports/vm1"), "the configuration is there");
     card::forwards(lab, story)
 }
