@@ -20,9 +20,24 @@ fn every_board_of_the_table_has_a_management_interface_and_links_that_lead_somew
         let links = fs::read_to_string(folder(board).join("links.list")).unwrap_or_default();
         for line in links.lines().filter(|line| !line.starts_with('#')) {
             let (_, target) = line.split_once(' ').expect("two words");
-            assert!(tree.join(target.trim_start_matches('/')).is_file(), "{board}: {line}");
+            let file = tree.join(target.trim_start_matches('/'));
+            assert!(target == "/dev/null" || file.is_file(), "{board}: {line}");
         }
     }
+}
+
+#[test]
+fn a_stingray_has_no_slots_and_is_in_all_else_as_the_others() {
+    let started = |path: PathBuf| {
+        let text = fs::read_to_string(path).expect("a unit");
+        let line = text.lines().rfind(|line| line.starts_with("ExecStart=")).map(str::to_owned);
+        line.expect("a command")
+    };
+    let unit = "usr/lib/systemd/system/nic-agent.service";
+    let ordinary = started(folder("../tree").join(unit));
+    assert!(ordinary.contains(" --slots "), "{ordinary}");
+    let stingray = started(folder("stingray/tree").join(format!("{unit}.d/slots.conf")));
+    assert_eq!(stingray, ordinary.replace(" --slots /run/nic/slots", ""));
 }
 
 /// Runs a board's script with the arguments that nic-datapath would have.
