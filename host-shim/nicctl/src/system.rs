@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nic_proto::v1::system_service_client::SystemServiceClient;
 use nic_proto::v1::{
-    ActivateRequest, FactoryResetRequest, GetSlotsRequest, RebootRequest, RollbackRequest, RollbackResponse,
-    Slot, SlotState, Slots,
+    ActivateRequest, AgentVersion, BundleKind, FactoryResetRequest, GetSlotsRequest, RebootRequest,
+    RollbackRequest, RollbackResponse, Slot, SlotState, Slots,
 };
 use tonic::transport::Channel;
 
@@ -39,7 +39,8 @@ pub(crate) async fn run(
             }
             let installed = send::bundle(client, &bundle).await?;
             output::write(out, output, &installed, |installed| {
-                format!("installed {}, {} octets\n", printable(&installed.version), installed.bytes)
+                let what = of_kind(installed.kind(), "", "nic-agent ");
+                format!("installed {what}{}, {} octets\n", printable(&installed.version), installed.bytes)
             })?;
             if activate { self::activate(client, &installed.version, reboot).await } else { Ok(()) }
         }
@@ -88,16 +89,27 @@ async fn rollback(
     if dry_run {
         return output::write(out, output, &would, |would| meaning(would) + "\n");
     }
-    let outage = if reboot { format!("; {OUTAGE}") } else { String::new() };
+    let outage =
+        if reboot && would.kind() != BundleKind::AgentAlone { format!("; {OUTAGE}") } else { String::new() };
     confirm(yes, &format!("{}{outage}. Do so?", meaning(&would)))?;
     let done =
         service.rollback(client.request(RollbackRequest { dry_run: false, reboot })).await?.into_inner();
     output::write(out, output, &done, |done| meaning(done) + "\n")
 }
 
+/// A word for a whole slot, or for nic-agent alone.
+const fn of_kind(kind: BundleKind, slot: &'static str, agent: &'static str) -> &'static str {
+    match kind {
+        BundleKind::AgentAlone => agent,
+        BundleKind::Unspecified | BundleKind::WholeSlot => slot,
+    }
+}
+
 /// What a rollback means, for people.
 fn meaning(back: &RollbackResponse) -> String {
-    let mut text = format!("the next boot takes version {}", printable(&back.version));
+    let next =
+        of_kind(back.kind(), "the next boot takes", "nic-agent starts again, and no packet notices, as");
+    let mut text = format!("{next} version {}", printable(&back.version));
     if !back.restores_configuration {
         return text + ", and the configuration stays";
     }
@@ -137,15 +149,23 @@ async fn status(
 /// Whether what runs has proven itself, and boots next.
 fn is_settled(slots: &Slots) -> bool {
     let running = slots.slots.iter().find(|slot| slot.running);
-    running.is_some_and(|slot| slot.state() == SlotState::Blessed && slot.version == slots.next_version)
+    let agent = slots.agents.iter().all(|agent| agent.state() != SlotState::Trial);
+    let slot = |slot: &Slot| slot.state() == SlotState::Blessed && slot.version == slots.next_version;
+    agent && running.is_some_and(slot)
 }
 
 fn text(slots: &Slots) -> String {
     let rows = slots.slots.iter().map(|slot| {
         let next = !slot.version.is_empty() && slot.version == slots.next_version;
-        vec![slot.name.clone(), yes_no(slot.running), or_dash(&slot.version), state(slot), yes_no(next)]
+        let state = state(slot.state(), "boot", (slot.tries_left, slot.tries_done));
+        vec![slot.name.clone(), yes_no(slot.running), or_dash(&slot.version), state, yes_no(next)]
     });
     let mut text = table(&["SLOT", "RUNS", "VERSION", "STATE", "BOOTS NEXT"], rows);
+    if slots.agents.len() > 1 {
+        let rows = slots.agents.iter().map(agent);
+        text += "\n";
+        text += &table(&["NIC-AGENT", "RUNS", "VERSION", "STATE"], rows);
+    }
     if let Some(install) = &slots.install {
         let percent = u128::from(install.written) * 100 / u128::from(install.total.max(1));
         // Writing to a String does not fail.
@@ -154,16 +174,23 @@ fn text(slots: &Slots) -> String {
     text
 }
 
-fn state(slot: &Slot) -> String {
-    let (left, done) = (slot.tries_left, slot.tries_done);
-    match slot.state() {
+fn agent(agent: &AgentVersion) -> Vec<String> {
+    let of = if agent.own { "of the image" } else { "installed alone" };
+    let state = state(agent.state(), "start", (agent.tries_left, agent.tries_done));
+    let state = if agent.own { "-".into() } else { state };
+    vec![of.into(), yes_no(agent.running), or_dash(&agent.version), state]
+}
+
+/// `word` is what a try is: a boot, or a start.
+fn state(state: SlotState, word: &str, (left, done): (u32, u32)) -> String {
+    match state {
         SlotState::Unspecified => "-".into(),
         SlotState::Installed => "installed, not activated".into(),
-        SlotState::Trial if done == 0 => format!("activated, {left} boots to prove itself"),
-        SlotState::Trial => format!("on trial: boot {done} of {}", left + done),
+        SlotState::Trial if done == 0 => format!("activated, {left} {word}s to prove itself"),
+        SlotState::Trial => format!("on trial: {word} {done} of {}", left + done),
         SlotState::Blessed => "proven".into(),
         SlotState::GivenUp if done == 0 => "given up by a rollback".into(),
-        SlotState::GivenUp => format!("failed in {done} boots"),
+        SlotState::GivenUp => format!("failed in {done} {word}s"),
     }
 }
 
@@ -198,6 +225,7 @@ mod tests {
             restores_configuration,
             restored_revision,
             revision,
+            kind: BundleKind::WholeSlot.into(),
         };
         for (back, end) in [
             (back(false, 0, 80), ", and the configuration stays"),

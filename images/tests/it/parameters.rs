@@ -39,6 +39,7 @@ impl Card {
             .env("NIC_PARAMETERS", self.path("system/parameters"))
             .env("NIC_NETWORK", self.path("network"));
         command.env("NIC_SET_HOSTNAME", self.path("set")).env("NIC_BOARD", self.path("board.conf"));
+        command.env("NIC_REFUSED", self.path("refused"));
         command.env("NIC_AGENT_CONF", self.path("agent.conf"));
         let Output { status, stdout, stderr } = command.output().expect("sh runs");
         assert!(status.success() && stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
@@ -88,6 +89,7 @@ fn of_a_file_with_one_fault_nothing_is_used_and_the_line_is_told() {
         let card = Card::new();
         let said = card.boot(format!("HOSTNAME=good\n{line}\n").as_bytes());
         assert_eq!(said, format!("nic-parameters: {fault}\nnic-parameters: nothing of bf.cfg is used\n"));
+        assert_eq!(card.read("refused"), Some(format!("{fault}\n")), "it becomes an alarm");
         assert_eq!(card.read("hostname"), None, "{line:?}");
         assert_eq!(card.read("system/parameters"), None, "{line:?}");
         // Without a way that was configured there is none that has to be up.

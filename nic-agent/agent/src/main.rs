@@ -2,7 +2,7 @@
 //!
 //! It serves nic.v1, keeps the configuration in a store, and keeps nic-datapath at the newest revision. On a
 //! card with slots it updates the card's software, and blesses a version that does its work. This crate is
-//! wiring; what it wires is in [`bindings`], [`feed`], [`figures`], [`slots`] and [`trial`].
+//! wiring; what it wires is in [`bindings`], [`boot`], [`feed`], [`figures`], [`launch`], [`slots`] and [`trial`].
 //!
 //! It may be killed at any time: what was acknowledged is on disk, and nic-datapath goes on by its last
 //! policy until the next start.
@@ -13,8 +13,10 @@
 #![forbid(unsafe_code)]
 
 mod bindings;
+mod boot;
 mod feed;
 mod figures;
+mod launch;
 mod options;
 mod slots;
 mod trial;
@@ -30,7 +32,7 @@ use nic_process::{log, signals, socket};
 use nic_store::Store;
 use nic_update::Folders;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
@@ -59,6 +61,11 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&options.state_dir)?;
     let slots = slots::open(options);
+    if let Ok(slots) = slots.as_ref()
+        && options.launch
+    {
+        launch::become_best(options, slots);
+    }
     let (store, kept) = slots::open_store(options, slots.as_ref().ok())?;
     let store = Arc::new(store);
     tracing::info!(store = %store.id(), revision = store.state().revision().0, "store open");
@@ -75,7 +82,7 @@ async fn serve(
     slots: Result<Folders, String>,
     kept: bool,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let version = env!("CARGO_PKG_VERSION");
+    let version = &slots::version(options, slots.as_ref().ok());
     let (feed, follow) = Feed::new(Arc::clone(store));
     let link = client::Config {
         socket: options.datapath.clone(),
@@ -89,21 +96,23 @@ async fn serve(
     let configuration: Arc<dyn Configuration> =
         Arc::new(Configured { store: Arc::clone(store), stopped: stopped.clone() });
     let linked: Arc<dyn Datapath> = Arc::new(Linked(datapath.clone()));
-    let health = Arc::new(Health::new(Arc::clone(&configuration), Arc::clone(&linked)));
+    let health = Health::new(Arc::clone(&configuration), Arc::clone(&linked));
+    let health = Arc::new(health.after(boot::faults(options.boot_notes.as_deref())));
     let (figures, count_restarts) = Figures::new(Arc::clone(store), datapath, Arc::clone(&health));
     tokio::spawn(follow);
     tokio::spawn(keep_in_step);
     tokio::spawn(count_restarts);
     tokio::spawn(watch_over(Arc::clone(&health)));
-    let (slots, trial) = slots::serve(options, slots, store);
-    if let (Some(updater), Some(door)) = (trial, options.listen.first()) {
+    let again = Arc::new(Notify::new());
+    let (slots, trial) = slots::serve(options, slots, store, Arc::clone(&again));
+    if let (Some(trial), Some(door)) = (trial, options.listen.first()) {
         let watched = trial::Watched {
             configuration: Arc::clone(&configuration),
             datapath: Arc::clone(&linked),
             door: door.clone(),
             management: options.management_interface.clone(),
         };
-        tokio::spawn(trial::run(updater, watched, options.reboot_request.clone()));
+        tokio::spawn(trial::run(trial, watched));
     }
     let routes = nic_api::routes(configuration, linked, health, slots, version.to_owned(), started).await?;
     let calls = Arc::new(figures::calls(nic_api::methods()?));
@@ -125,6 +134,8 @@ async fn serve(
             return Err("a door closed by itself".into());
         }
         () = told.wait() => {}
+        // Whoever started this process does so again.
+        () = again.notified() => tracing::info!("ending, to be started again"),
     }
     signals::stopping();
     tracing::info!("stopping; nic-datapath goes on by its last policy");

@@ -32,6 +32,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub(crate) slots: Option<PathBuf>,
 
+    /// Become the nic-agent that was installed alone, if there is one that goes with the image: for the image's
+    /// own program, at its start.
+    #[arg(long, requires = "slots", conflicts_with = "launched")]
+    pub(crate) launch: bool,
+
+    /// The version of this program, if it is not the image's own: for --launch, which adds it.
+    #[arg(long, hide = true, requires = "slots", value_name = "VERSION")]
+    pub(crate) launched: Option<nic_update::Version>,
+
     /// The file that appears when the card shall reboot; a unit of the image watches it.
     #[arg(long, default_value = "/run/nic-agent/reboot", value_name = "PATH")]
     pub(crate) reboot_request: PathBuf,
@@ -39,6 +48,10 @@ pub(crate) struct Options {
     /// The network interface of the management path. A new version must have it up to prove itself.
     #[arg(long, value_name = "NAME")]
     pub(crate) management_interface: Option<String>,
+
+    /// The folder in which the image notes what a boot found wrong: it becomes alarms.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) boot_notes: Option<PathBuf>,
 
     /// Replace the policy that nic-datapath has, even if it came from another store or is newer.
     #[arg(long)]

@@ -5,16 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nic_api::slots::{
-    InstalledView, NoSlots, ProgressView, RollbackView, SlotContent, SlotView, Slots, SlotsError, SlotsView,
+    AgentView, InstalledView, Kind as Kinds, NoSlots, ProgressView, RollbackView, SlotContent, SlotView,
+    Slots, SlotsError, SlotsView,
 };
 use nic_store::{OpenError, Store, SubmitError};
-use nic_update::bundle::BundleError;
+use nic_update::bundle::{BundleError, Kind};
+use nic_update::medium::Card;
 use nic_update::{
     ActivateError, Content, Folders, GoneBack, InstallError, MediumError, MetadataError, RollbackError,
-    STORE, Settled, Stage, Tries, Updater, Version, go_back_to_copy, settle,
+    STORE, Settled, Stage, Status, Tries, Updater, Version, go_back_to_copy, on_trial, settle,
 };
 
+use tokio::sync::Notify;
+
 use crate::options::Options;
+use crate::trial::OnTrial;
 
 /// The slots that the command line names, or why there are none.
 pub(crate) fn open(options: &Options) -> Result<Folders, String> {
@@ -25,6 +30,13 @@ pub(crate) fn open(options: &Options) -> Result<Folders, String> {
     })
 }
 
+/// The version of this program: of a card with slots it is that of the image, or its own.
+pub(crate) fn version(options: &Options, slots: Option<&Folders>) -> String {
+    let of_image = || slots.map(|slots| slots.running().version);
+    let version = options.launched.or_else(of_image);
+    version.map_or_else(|| env!("CARGO_PKG_VERSION").to_owned(), |version| version.to_string())
+}
+
 /// Opens the store, after what a rollback or a reset left to do, and says whether it is the one that was
 /// there. A store that a newer version wrote is replaced by the copy of before that version.
 pub(crate) fn open_store(
@@ -33,7 +45,7 @@ pub(crate) fn open_store(
 ) -> Result<(Store, bool), Box<dyn std::error::Error>> {
     let path = options.state_dir.join(STORE);
     let Some(slots) = slots else { return Ok((Store::open(&path)?, true)) };
-    let kept = match settle(slots)? {
+    let kept = match settle(slots, options.launched)? {
         Settled::Kept => true,
         Settled::Reset => {
             tracing::warn!("the configuration was reset");
@@ -44,16 +56,21 @@ pub(crate) fn open_store(
             false
         }
     };
-    match Store::open(&path) {
+    let held = on_trial(slots, options.launched).unwrap_or_else(|error| {
+        tracing::error!(%error, "whether this version is on trial cannot be told");
+        false
+    });
+    let open = |path: &Path| if held { Store::open_held(path) } else { Store::open(path) };
+    match open(&path) {
         Err(OpenError::Newer { found, known }) => {
-            let Some(copied) = go_back_to_copy(slots)? else {
+            let Some(copied) = go_back_to_copy(slots, options.launched)? else {
                 return Err(OpenError::Newer { found, known }.into());
             };
             tracing::warn!(
                 revision = copied.revision, after = %copied.before, found, known,
                 "a newer version had written the configuration; that of before it is back"
             );
-            Ok((Store::open(&path)?, false))
+            Ok((open(&path)?, false))
         }
         other => Ok((other?, kept)),
     }
@@ -64,7 +81,8 @@ pub(crate) fn serve(
     options: &Options,
     slots: Result<Folders, String>,
     store: &Arc<Store>,
-) -> (Arc<dyn Slots>, Option<Arc<Updater>>) {
+    again: Arc<Notify>,
+) -> (Arc<dyn Slots>, Option<OnTrial>) {
     let folders = match slots {
         Ok(folders) => folders,
         Err(why) => return (Arc::new(NoSlots(why)), None),
@@ -72,16 +90,24 @@ pub(crate) fn serve(
     let (copied, asked) = (Arc::clone(store), Arc::clone(store));
     let folders = folders
         .with_store(Box::new(move |path| copy(&copied, path)), Box::new(move || asked.state().revision().0));
-    let updater = Arc::new(Updater::new(Arc::new(folders)));
-    let on_trial = match updater.status() {
+    let updater = Arc::new(Updater::new(Arc::new(folders)).launched(options.launched));
+    let slot = match updater.status() {
         Ok(status) => matches!(status.stage, Some(Stage::Bootable(Some(Tries { done: 1.., .. })))),
         Err(error) => {
             tracing::error!(%error, "whether this version is on trial cannot be told");
             false
         }
     };
-    let trial = on_trial.then(|| Arc::clone(&updater));
-    (Arc::new(Bound { updater, reboot: options.reboot_request.clone() }), trial)
+    let agent = updater.agent_on_trial().is_ok_and(|beside| beside.is_some());
+    let reboot = options.reboot_request.clone();
+    let on_trial = OnTrial {
+        updater: Arc::clone(&updater),
+        store: Arc::clone(store),
+        // A boot gives a slot its next try; without one on trial only nic-agent gets one.
+        reboot: slot.then(|| reboot.clone()),
+        again: Arc::clone(&again),
+    };
+    (Arc::new(Bound { updater, reboot, again }), (slot || agent).then_some(on_trial))
 }
 
 fn copy(store: &Store, path: &Path) -> io::Result<u64> {
@@ -102,6 +128,29 @@ pub(crate) fn request_reboot(path: &Path) -> io::Result<()> {
 struct Bound {
     updater: Arc<Updater>,
     reboot: PathBuf,
+    again: Arc<Notify>,
+}
+
+const fn kind(kind: Kind) -> Kinds {
+    match kind {
+        Kind::Slot => Kinds::Slot,
+        Kind::Agent => Kinds::Agent,
+    }
+}
+
+/// The nic-agents that there are, the image's own last.
+fn agents(status: &Status) -> Vec<AgentView> {
+    let beside = status.beside.iter().filter_map(|beside| {
+        let (version, content) = content(Content { version: beside.version, stage: beside.stage })?;
+        Some(AgentView { version, own: false, running: status.agent == Some(beside.version), content })
+    });
+    let own = AgentView {
+        version: status.running.version.to_string(),
+        own: true,
+        running: status.agent.is_none(),
+        content: SlotContent::Blessed,
+    };
+    beside.chain([own]).collect()
 }
 
 fn content(content: Content) -> Option<(String, SlotContent)> {
@@ -117,6 +166,7 @@ fn content(content: Content) -> Option<(String, SlotContent)> {
 
 fn back(back: GoneBack) -> RollbackView {
     RollbackView {
+        kind: kind(back.kind),
         version: back.to.to_string(),
         restores: back.restored.map(|copied| copied.revision),
         revision: back.revision,
@@ -146,6 +196,7 @@ impl Slots for Bound {
                 written: progress.written,
                 total: progress.total,
             }),
+            agents: agents(&status),
             restores: status.copied.map(|copied| copied.revision),
             board: status.running.board,
         })
@@ -153,14 +204,22 @@ impl Slots for Bound {
 
     fn install(&self, source: &mut dyn Read) -> Result<InstalledView, SlotsError> {
         let installed = self.updater.install(source).map_err(refused)?;
-        Ok(InstalledView { version: installed.version.to_string(), octets: installed.octets })
+        Ok(InstalledView {
+            kind: kind(installed.kind),
+            version: installed.version.to_string(),
+            octets: installed.octets,
+        })
     }
 
-    fn activate(&self, version: &str) -> Result<(), SlotsError> {
+    fn restart(&self) {
+        self.again.notify_one();
+    }
+
+    fn activate(&self, version: &str) -> Result<Kinds, SlotsError> {
         let version: Version = version
             .parse()
             .map_err(|error: nic_update::VersionError| SlotsError::Version(error.to_string()))?;
-        self.updater.activate(version).map_err(|error| {
+        self.updater.activate(version).map(kind).map_err(|error| {
             let text = error.to_string();
             match error {
                 ActivateError::Busy(_) => SlotsError::Busy(text),
@@ -196,9 +255,11 @@ fn refused(error: InstallError) -> SlotsError {
     let text = error.to_string();
     match error {
         InstallError::Busy(_) => SlotsError::Busy(text),
-        InstallError::NotProven(_) | InstallError::RolledBack(_) | InstallError::NoEntry(_) => {
-            SlotsError::Needed(text)
-        }
+        InstallError::NotProven(_)
+        | InstallError::AgentNotProven(_)
+        | InstallError::RolledBack(_)
+        | InstallError::NoEntry(_) => SlotsError::Needed(text),
+        InstallError::Series { .. } => SlotsError::Image(text),
         InstallError::Bundle(BundleError::Source(ref source)) if source.kind() == ErrorKind::TimedOut => {
             SlotsError::TooSlow(text)
         }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use nic_api::{Configuration, Datapath, DatapathView};
 use nic_policy::Revision;
-use nic_update::{Health, Trial, Updater, Verdict};
+use nic_store::Store;
+use nic_update::{Health, MediumError, Trial, Updater, Verdict};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
 
 use crate::options::Address;
 use crate::slots::request_reboot;
@@ -58,8 +60,57 @@ fn is_up(interfaces: &Path, name: &str) -> bool {
     state.is_ok_and(|state| matches!(state.trim(), "up" | "unknown"))
 }
 
-/// Blesses what runs once it has proven itself; asks for a reboot if it does not.
-pub(crate) async fn run(updater: Arc<Updater>, watched: Watched, reboot: PathBuf) {
+/// What is on trial: a slot, nic-agent alone, or both.
+pub(crate) struct OnTrial {
+    pub(crate) updater: Arc<Updater>,
+    pub(crate) store: Arc<Store>,
+    /// Where a reboot is asked for, if the slot is on trial.
+    pub(crate) reboot: Option<PathBuf>,
+    /// Has this process end.
+    pub(crate) again: Arc<Notify>,
+}
+
+impl OnTrial {
+    async fn bless(&self) -> bool {
+        let (updater, store) = (Arc::clone(&self.updater), Arc::clone(&self.store));
+        let blessed = tokio::task::spawn_blocking(move || {
+            updater.bless()?;
+            let blessed = updater.bless_agent()?;
+            // From here on there is a way back by the copy only.
+            if let Err(error) = store.release() {
+                tracing::error!(%error, "the store stays as the version before wrote it until the next change");
+            }
+            Ok::<_, MediumError>(blessed)
+        });
+        match blessed.await {
+            Ok(Ok(_)) => true,
+            // The ESP may come back; without a blessing the boot loader goes back one day.
+            Ok(Err(error)) => {
+                tracing::error!(%error, "this version cannot be blessed");
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "this version cannot be blessed");
+                false
+            }
+        }
+    }
+
+    /// The next try.
+    fn again(&self) {
+        match &self.reboot {
+            Some(reboot) => {
+                if let Err(error) = request_reboot(reboot) {
+                    tracing::error!(%error, "no reboot can be asked for");
+                }
+            }
+            None => self.again.notify_one(),
+        }
+    }
+}
+
+/// Blesses what runs once it has proven itself; has it tried again if it does not.
+pub(crate) async fn run(on_trial: OnTrial, watched: Watched) {
     let started = Instant::now();
     let revision = watched.configuration.state().revision();
     let mut trial = Trial::new(started.elapsed());
@@ -70,20 +121,13 @@ pub(crate) async fn run(updater: Arc<Updater>, watched: Watched, reboot: PathBuf
         match trial.look(started.elapsed(), &health) {
             Verdict::Wait => {}
             Verdict::Bless => {
-                let blessing = Arc::clone(&updater);
-                let blessed = tokio::task::spawn_blocking(move || blessing.bless()).await;
-                match blessed {
-                    Ok(Ok(_)) => return,
-                    // The ESP may come back; without a blessing the boot loader goes back one day.
-                    Ok(Err(error)) => tracing::error!(%error, "this version cannot be blessed"),
-                    Err(error) => tracing::error!(%error, "this version cannot be blessed"),
+                if on_trial.bless().await {
+                    return;
                 }
             }
             Verdict::Reboot => {
                 tracing::error!(missing = ?health.missing(), "this version has not proven itself");
-                if let Err(error) = request_reboot(&reboot) {
-                    tracing::error!(%error, "no reboot can be asked for");
-                }
+                on_trial.again();
                 return;
             }
         }

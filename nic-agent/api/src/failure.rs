@@ -192,6 +192,7 @@ impl From<SlotsError> for Failure {
             SlotsError::Board { board, .. } => bundle(ErrorReason::BundleBoard).with("board", board),
             SlotsError::TooSlow(_) => other(Code::Aborted, ErrorReason::BundleTooSlow),
             SlotsError::NotNewer(_) => other(Code::FailedPrecondition, ErrorReason::VersionNotNewer),
+            SlotsError::Image(_) => other(Code::FailedPrecondition, ErrorReason::BundleImage),
             SlotsError::Version(_) => Fault::argument(ErrorReason::FieldMalformed, "version", text),
             SlotsError::NotInstalled(_) => other(Code::NotFound, ErrorReason::VersionNotInstalled),
             SlotsError::Nothing(_) => other(Code::FailedPrecondition, ErrorReason::RollbackImpossible),

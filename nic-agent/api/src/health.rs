@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nic_model::State;
 use nic_policy::alarm::{Fault, News};
-use nic_policy::{Alarm, AlarmReason, Alarms, Severity};
+use nic_policy::{Alarm, AlarmReason, Alarms, Revision, Severity};
 
 use crate::seam::{Configuration, Datapath, DatapathView};
 
@@ -14,13 +14,21 @@ use crate::seam::{Configuration, Datapath, DatapathView};
 type Source = fn(&Sight<'_>, &mut Vec<Fault>);
 
 /// All of them: one line each.
-const SOURCES: &[Source] = &[datapath_away, datapath_refused, store_failing, port_absent];
+const SOURCES: &[Source] = &[datapath_away, datapath_refused, store_failing, boot, port_absent];
 
 /// What there is to see at one look.
 struct Sight<'a> {
     state: &'a State,
     view: &'a DatapathView,
     failing: Option<String>,
+    boot: &'a [Fault],
+}
+
+fn boot(sight: &Sight<'_>, faults: &mut Vec<Fault>) {
+    // What is configured anew makes up for what was lost.
+    let configured = sight.state.revision() != Revision(0);
+    let made_up = |fault: &Fault| fault.reason == AlarmReason::DataRecreated && configured;
+    faults.extend(sight.boot.iter().filter(|fault| !made_up(fault)).cloned());
 }
 
 fn datapath_away(sight: &Sight<'_>, faults: &mut Vec<Fault>) {
@@ -63,6 +71,8 @@ fn port_absent(sight: &Sight<'_>, faults: &mut Vec<Fault>) {
 pub struct Health {
     configuration: Arc<dyn Configuration>,
     datapath: Arc<dyn Datapath>,
+    /// What the boot found.
+    boot: Vec<Fault>,
     /// Those that nic-agent found itself.
     own: Mutex<Alarms>,
 }
@@ -76,7 +86,13 @@ impl std::fmt::Debug for Health {
 impl Health {
     /// Nothing is wrong until the first look.
     pub fn new(configuration: Arc<dyn Configuration>, datapath: Arc<dyn Datapath>) -> Health {
-        Health { configuration, datapath, own: Mutex::default() }
+        Health { configuration, datapath, boot: Vec::new(), own: Mutex::default() }
+    }
+
+    /// The same, where the boot found something wrong already.
+    #[must_use]
+    pub fn after(self, boot: Vec<Fault>) -> Health {
+        Health { boot, ..self }
     }
 
     /// Looks at everything, and returns all alarms that stand: what matters most first. To be called every now
@@ -86,7 +102,7 @@ impl Health {
     }
 
     pub(crate) fn look_at(&self, state: &State, view: &DatapathView) -> Vec<Alarm> {
-        let sight = Sight { state, view, failing: self.configuration.failing() };
+        let sight = Sight { state, view, failing: self.configuration.failing(), boot: &self.boot };
         let mut faults = Vec::new();
         for source in SOURCES {
             source(&sight, &mut faults);

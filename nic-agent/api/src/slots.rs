@@ -16,11 +16,14 @@ pub trait Slots: Send + Sync + 'static {
     /// Why it was refused.
     fn install(&self, source: &mut dyn Read) -> Result<InstalledView, SlotsError>;
 
-    /// Has the next boot take a version. Blocks.
+    /// Has the next boot, or the next start of nic-agent, take a version, and says which. Blocks.
     ///
     /// # Errors
     /// Why not.
-    fn activate(&self, version: &str) -> Result<(), SlotsError>;
+    fn activate(&self, version: &str) -> Result<Kind, SlotsError>;
+
+    /// Has nic-agent end as soon as what it was asked is answered, to be started again.
+    fn restart(&self);
 
     /// Has the next boot take the other slot, or only says what that would mean. Blocks.
     ///
@@ -52,10 +55,34 @@ pub struct SlotsView {
     pub other: SlotView,
     /// The version that the next boot takes.
     pub next: Option<String>,
+    /// The nic-agents, of which the image's own is the last.
+    pub agents: Vec<AgentView>,
     /// The install that is under way.
     pub progress: Option<ProgressView>,
     /// The revision that a rollback would bring back, if it would bring back one.
     pub restores: Option<u64>,
+}
+
+/// What a bundle replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A slot.
+    Slot,
+    /// nic-agent alone.
+    Agent,
+}
+
+/// One nic-agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentView {
+    /// Its version.
+    pub version: String,
+    /// Whether it is the image's own.
+    pub own: bool,
+    /// Whether it runs.
+    pub running: bool,
+    /// What it is to the next start.
+    pub content: SlotContent,
 }
 
 /// One slot.
@@ -102,6 +129,8 @@ pub struct ProgressView {
 /// What was installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstalledView {
+    /// What it replaces.
+    pub kind: Kind,
     /// The version.
     pub version: String,
     /// Octets of its files.
@@ -111,7 +140,9 @@ pub struct InstalledView {
 /// What a rollback means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RollbackView {
-    /// The version that boots next.
+    /// What goes back.
+    pub kind: Kind,
+    /// The version that boots next, or that starts next.
     pub version: String,
     /// The revision of the configuration that comes back, if one does.
     pub restores: Option<u64>,
@@ -157,6 +188,9 @@ pub enum SlotsError {
     /// It is no newer than what runs.
     #[error("{0}")]
     NotNewer(String),
+    /// It does not go with the image that runs.
+    #[error("{0}")]
+    Image(String),
     /// A text is no version.
     #[error("{0}")]
     Version(String),
@@ -196,9 +230,11 @@ impl Slots for NoSlots {
         self.absent()
     }
 
-    fn activate(&self, _: &str) -> Result<(), SlotsError> {
+    fn activate(&self, _: &str) -> Result<Kind, SlotsError> {
         self.absent()
     }
+
+    fn restart(&self) {}
 
     fn rollback(&self, _: bool) -> Result<RollbackView, SlotsError> {
         self.absent()

@@ -83,6 +83,9 @@ reasons! {
     DatapathAway: "datapath.away", Critical, "nic-agent has no connection to nic-datapath.";
     DatapathRefused: "datapath.refused", Critical, "nic-datapath refused the newest policy: an older one is in force.";
     StoreFailing: "store.failing", Critical, "The store cannot write to its disk: no change of the configuration is taken.";
+    DataRecreated: "data.recreated", Warning, "The data partition was damaged beyond repair and made anew: the configuration is gone, and forwarding starts closed.";
+    DataAbsent: "data.absent", Warning, "There is no data partition: nothing that is configured outlives this boot.";
+    ParametersRefused: "parameters.refused", Warning, "The parameters of the first boot are not as they should be, and none of them is used.";
     PortAbsent: "port.absent", Warning, "A Port names a device that nic-datapath does not have.";
 }
 

@@ -41,6 +41,8 @@ impl Medium for FileMedium {
 pub(crate) struct Disk {
     database: Database,
     store: StoreId,
+    /// The schema that it was written in last, before this process.
+    schema: u32,
 }
 
 /// What was on it.
@@ -68,7 +70,7 @@ impl Group {
 }
 
 /// Makes an empty store in a file that does not exist. It appears whole or not at all.
-pub(crate) fn create(path: &Path) -> Result<(), OpenError> {
+pub(crate) fn create(path: &Path, schema: u32) -> Result<(), OpenError> {
     let failed = |source| OpenError::Create { path: path.to_owned(), source };
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
@@ -78,18 +80,17 @@ pub(crate) fn create(path: &Path) -> Result<(), OpenError> {
         _ => {}
     }
     let database = Builder::new().create(&new).map_err(unreadable)?;
-    initialise(&database, StoreId(Uuid::new_v4())).map_err(OpenError::Unreadable)?;
+    initialise(&database, StoreId(Uuid::new_v4()), schema).map_err(OpenError::Unreadable)?;
     drop(database);
     std::fs::rename(&new, path).map_err(failed)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
-/// Writes the tables of an empty store.
-pub(crate) fn initialise(database: &Database, store: StoreId) -> Result<(), redb::Error> {
+/// Writes the tables of an empty store; empty ones are the same in all schemas.
+pub(crate) fn initialise(database: &Database, store: StoreId, schema: u32) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    let header =
-        Header { schema: SCHEMA, store, revision: State::default().revision(), last_uid: 0, resources: 0 };
+    let header = Header { schema, store, revision: State::default().revision(), last_uid: 0, resources: 0 };
     transaction.open_table(HEADER)?.insert(HEADER_KEY, header.encode().as_slice())?;
     transaction.open_table(RESOURCES)?;
     transaction.open_table(REQUESTS)?;
@@ -114,7 +115,22 @@ impl Disk {
         check_whole(&state)?;
         let requests = read_requests(&transaction)?;
         drop(transaction);
-        Ok(Loaded { disk: Disk { database, store: header.store }, state, requests })
+        let disk = Disk { database, store: header.store, schema: header.schema };
+        Ok(Loaded { disk, state, requests })
+    }
+
+    /// Whether an earlier version, which knows only its own schema, still reads it.
+    pub(crate) const fn is_of_an_older_schema(&self) -> bool {
+        self.schema < SCHEMA
+    }
+
+    /// Writes all resources again, as this version does.
+    pub(crate) fn migrate(&mut self, state: &State) -> Result<(), redb::Error> {
+        let change = |resource: &Resource| Change { before: None, after: Some(resource.clone()) };
+        let changes = state.resources().map(|resource| change(&resource)).collect();
+        self.write(state, &Group { changes, ..Group::default() })?;
+        self.schema = SCHEMA;
+        Ok(())
     }
 
     /// The store's name.

@@ -131,6 +131,12 @@ pub enum SubmitError {
     /// The store was found corrupt when it was opened again after a failure.
     #[error("the store cannot be opened again: {0}")]
     Lost(#[source] Arc<OpenError>),
+    /// This version is on trial, and what it wrote an older one would not read.
+    #[error(
+        "this version has not proven itself yet, and would write the configuration so that the one before \
+         does not read it: no change is taken until then"
+    )]
+    Held,
     /// The store is closed.
     #[error("the store is closed")]
     Closed,

@@ -9,6 +9,7 @@ use nic_model::{Change, State, Transaction};
 use nic_policy::{CallId, Revision};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::codec::{OLDEST_SCHEMA, SCHEMA};
 use crate::disk::{self, Disk, FileMedium, Medium};
 use crate::error::{OpenError, StoreId, SubmitError};
 use crate::history::{Compacted, History};
@@ -79,15 +80,28 @@ impl Store {
     /// # Errors
     /// Why not.
     pub fn open(path: &Path) -> Result<Store, OpenError> {
+        Store::open_file(path, false)
+    }
+
+    /// The same for a version on trial: as long as an older version reads what is there, nothing is written.
+    /// Where nothing is, an empty store is made that every version reads. [`Store::release`] ends that.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn open_held(path: &Path) -> Result<Store, OpenError> {
+        Store::open_file(path, true)
+    }
+
+    fn open_file(path: &Path, held: bool) -> Result<Store, OpenError> {
         let exists =
             path.try_exists().map_err(|source| OpenError::Create { path: path.to_owned(), source })?;
         if !exists {
-            disk::create(path)?;
+            disk::create(path, if held { OLDEST_SCHEMA } else { SCHEMA })?;
         }
-        Store::open_medium(Box::new(FileMedium(path.to_owned())))
+        Store::open_medium(Box::new(FileMedium(path.to_owned())), held)
     }
 
-    pub(crate) fn open_medium(medium: Box<dyn Medium>) -> Result<Store, OpenError> {
+    pub(crate) fn open_medium(medium: Box<dyn Medium>, held: bool) -> Result<Store, OpenError> {
         let mut loaded = Disk::open(medium.as_ref())?;
         let id = loaded.disk.store();
         let (sender, current) = watch::channel(Arc::new(std::mem::take(&mut loaded.state)));
@@ -95,7 +109,8 @@ impl Store {
         let (events, _) = broadcast::channel(BACKLOG);
         let (queue, submissions) = mpsc::channel(QUEUE);
         let (told, failing) = watch::channel(None);
-        let writer = Writer::new(medium, loaded, sender, events.clone(), Arc::clone(&history), told);
+        let writer =
+            Writer::new(medium, loaded, sender, events.clone(), Arc::clone(&history), told).held(held);
         let writer =
             std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(submissions));
         let writer = writer.map_err(|error| OpenError::Unreadable(redb::Error::Io(error)))?;
@@ -160,6 +175,18 @@ impl Store {
         let queue = self.queue.as_ref().ok_or(SubmitError::Closed)?;
         queue.blocking_send(Task::Copy(CopyTo { path, answer })).map_err(|_| SubmitError::Closed)?;
         copied.blocking_recv().unwrap_or(Err(SubmitError::Closed))
+    }
+
+    /// This version has proven itself: a store of an older schema becomes one of this version's. Blocks, as
+    /// [`Store::copy_to`] does.
+    ///
+    /// # Errors
+    /// It is as it was, and changes are taken all the same; the next one writes it anew.
+    pub fn release(&self) -> Result<(), SubmitError> {
+        let (answer, released) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or(SubmitError::Closed)?;
+        queue.blocking_send(Task::Release(answer)).map_err(|_| SubmitError::Closed)?;
+        released.blocking_recv().unwrap_or(Err(SubmitError::Closed))
     }
 
     /// The state now, and from it all changes in order.

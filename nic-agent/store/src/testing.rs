@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 pub use redb::StorageBackend;
 
+use crate::codec::SCHEMA;
 use crate::disk::{self, Medium};
 use crate::error::{OpenError, StoreId};
 use crate::store::Store;
@@ -25,7 +26,7 @@ impl<B: StorageBackend + Clone> Medium for Backend<B> {
 pub fn create(backend: impl StorageBackend, id: u128) -> Result<(), OpenError> {
     let failed = |error: DatabaseError| OpenError::Unreadable(error.into());
     let database = Builder::new().create_with_backend(backend).map_err(failed)?;
-    disk::initialise(&database, StoreId(Uuid::from_u128(id))).map_err(OpenError::Unreadable)
+    disk::initialise(&database, StoreId(Uuid::from_u128(id)), SCHEMA).map_err(OpenError::Unreadable)
 }
 
 /// Opens the store on a backend. Clones of the backend are the same bytes.
@@ -33,5 +34,5 @@ pub fn create(backend: impl StorageBackend, id: u128) -> Result<(), OpenError> {
 /// # Errors
 /// Why not.
 pub fn open(backend: impl StorageBackend + Clone) -> Result<Store, OpenError> {
-    Store::open_medium(Box::new(Backend(backend)))
+    Store::open_medium(Box::new(Backend(backend)), false)
 }

@@ -309,7 +309,7 @@ impl Faulty {
     fn new() -> Faulty {
         let faulty = Faulty::default();
         let database = faulty.open().expect("an empty database");
-        disk::initialise(&database, StoreId(Uuid::from_u128(7))).expect("an empty store");
+        disk::initialise(&database, StoreId(Uuid::from_u128(7)), SCHEMA).expect("an empty store");
         faulty
     }
 
@@ -370,7 +370,7 @@ impl StorageBackend for Faulty {
 async fn a_full_disk_is_an_error_to_the_client_and_the_state_is_kept_and_goes_on_later() {
     for writes in 1..12 {
         let faulty = Faulty::new();
-        let store = Store::open_medium(Box::new(faulty.clone())).expect("opens");
+        let store = Store::open_medium(Box::new(faulty.clone()), false).expect("opens");
         store.submit(lab(), None).await.expect("valid");
         let mut subscription = store.subscribe();
         let before = contents(&store.state());
@@ -399,7 +399,7 @@ async fn a_full_disk_is_an_error_to_the_client_and_the_state_is_kept_and_goes_on
             heard = subscription.state().revision();
         }
         drop(store);
-        let store = Store::open_medium(Box::new(faulty)).expect("opens again");
+        let store = Store::open_medium(Box::new(faulty), false).expect("opens again");
         assert_eq!(contents(&store.state()), contents(subscription.state()));
     }
 }
@@ -408,7 +408,7 @@ async fn a_full_disk_is_an_error_to_the_client_and_the_state_is_kept_and_goes_on
 async fn a_failed_sync_is_told_and_what_reached_the_disk_is_found_out() {
     for bad in 1..4 {
         let faulty = Faulty::new();
-        let store = Store::open_medium(Box::new(faulty.clone())).expect("opens");
+        let store = Store::open_medium(Box::new(faulty.clone()), false).expect("opens");
         let mut subscription = store.subscribe();
         faulty.bad_syncs.store(bad, Ordering::SeqCst);
         let first = store.submit(lab(), request(1, "lab")).await;

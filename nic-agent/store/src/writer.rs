@@ -22,6 +22,7 @@ const MAX_GROUP: usize = 64;
 pub(crate) enum Task {
     Submit(Submission),
     Copy(CopyTo),
+    Release(oneshot::Sender<Result<(), SubmitError>>),
 }
 
 /// A copy of the store that is asked for, and who waits for it.
@@ -53,6 +54,8 @@ pub(crate) struct Writer {
     history: Arc<Mutex<History>>,
     /// Why the last write failed; `None` after one that did not.
     failing: watch::Sender<Option<String>>,
+    /// Whether this version is on trial.
+    held: bool,
 }
 
 /// A transaction of a group, planned but not yet on disk.
@@ -96,19 +99,25 @@ impl Writer {
             events,
             history,
             failing,
+            held: false,
         }
+    }
+
+    /// The same, for a version on trial if `held`.
+    pub(crate) fn held(self, held: bool) -> Writer {
+        Writer { held, ..self }
     }
 
     /// Serves until nobody can submit any more.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Task>) {
         while let Some(first) = queue.blocking_recv() {
-            let (mut group, mut copy, mut next) = (Vec::new(), None, Some(first));
+            let (mut group, mut beside, mut next) = (Vec::new(), None, Some(first));
             while let Some(task) = next.take() {
                 match task {
                     Task::Submit(submission) => group.push(submission),
-                    // It has what was submitted before.
-                    Task::Copy(wanted) => {
-                        copy = Some(wanted);
+                    // It comes behind what was submitted before.
+                    other => {
+                        beside = Some(other);
                         break;
                     }
                 }
@@ -119,9 +128,11 @@ impl Writer {
             if !group.is_empty() {
                 self.serve(group);
             }
-            if let Some(CopyTo { path, answer }) = copy {
-                // Whoever waited may be gone.
-                let _ = answer.send(self.copy(&path));
+            // Whoever waited may be gone.
+            match beside {
+                Some(Task::Copy(CopyTo { path, answer })) => drop(answer.send(self.copy(&path))),
+                Some(Task::Release(answer)) => drop(answer.send(self.release())),
+                Some(Task::Submit(_)) | None => {}
             }
         }
     }
@@ -133,6 +144,21 @@ impl Writer {
         Ok(self.state.revision())
     }
 
+    fn release(&mut self) -> Result<(), SubmitError> {
+        self.held = false;
+        self.open_again()?;
+        let Some(disk) = self.disk.as_mut().filter(|disk| disk.is_of_an_older_schema()) else {
+            return Ok(());
+        };
+        if let Err(error) = disk.migrate(&self.state) {
+            // Nobody knows what reached the disk.
+            self.disk = None;
+            return Err(error.into());
+        }
+        tracing::info!("the store is written as this version does");
+        Ok(())
+    }
+
     /// Does a group of transactions. Their answers are sent when all is on disk: even a refusal may be
     /// due to one before it in the group.
     fn serve(&mut self, submissions: Vec<Submission>) {
@@ -140,6 +166,12 @@ impl Writer {
             self.failing.send_replace(Some(error.to_string()));
             for submission in submissions {
                 answer(submission.answer, Err(error.clone()));
+            }
+            return;
+        }
+        if self.held && self.disk.as_ref().is_some_and(Disk::is_of_an_older_schema) {
+            for submission in submissions {
+                answer(submission.answer, Err(SubmitError::Held));
             }
             return;
         }

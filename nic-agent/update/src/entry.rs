@@ -58,7 +58,7 @@ impl Entry {
         let rest = rest.strip_suffix(BOOTED)?;
         let (version, count) = match rest.split_once('+') {
             None => (rest, None),
-            Some((version, count)) => (version, Some(tries(count)?)),
+            Some((version, count)) => (version, Some(read_tries(count)?)),
         };
         Some(Entry { version: version.parse().ok()?, stage: Stage::Bootable(count) })
     }
@@ -87,7 +87,8 @@ impl fmt::Display for Entry {
     }
 }
 
-fn tries(count: &str) -> Option<Tries> {
+/// A count as it is written behind a `+`.
+pub(crate) fn read_tries(count: &str) -> Option<Tries> {
     let (left, done) = count.split_once('-').unwrap_or((count, "0"));
     Some(Tries { left: decimal(left)?, done: decimal(done)? })
 }

@@ -67,6 +67,17 @@ pub enum InstallError {
         /// What runs.
         running: Version,
     },
+    /// It is for images of another series.
+    #[error("nic-agent {bundle} does not go with image {image}: the first two numbers must be the same")]
+    Series {
+        /// The bundle's.
+        bundle: Version,
+        /// The image that runs.
+        image: Version,
+    },
+    /// Another nic-agent has not proven itself yet.
+    #[error("nic-agent {0} has not proven itself yet")]
+    AgentNotProven(Version),
     /// The partition is too small.
     #[error("the root image has {needed} octets, and the partition {size}")]
     PartitionTooSmall {
@@ -139,6 +150,32 @@ pub enum RollbackError {
     /// There is nothing that boots but what runs.
     #[error("there is no other version that boots")]
     Nothing,
+    /// A medium failed.
+    #[error(transparent)]
+    Medium(#[from] MediumError),
+}
+
+/// Why a kept bundle is not run.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// There is no such file any more.
+    #[error("it is gone")]
+    Gone,
+    /// It is malformed.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Its metadata is not believed.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// It is not what its name says.
+    #[error("it is version {0}, or no nic-agent")]
+    Name(Version),
+    /// It is for another kind of card.
+    #[error("it is for board {0}")]
+    Board(String),
+    /// The program is not what the metadata says.
+    #[error("the program is not what the metadata says")]
+    Corrupt,
     /// A medium failed.
     #[error(transparent)]
     Medium(#[from] MediumError),

@@ -7,8 +7,9 @@ use std::io::{self, Read};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
+use crate::beside::{self, Beside, Kept, Unfit, fits};
 use crate::boot::{self, Files};
-use crate::bundle::{BundleError, Reader};
+use crate::bundle::{self, BundleError, Kind, Reader};
 use crate::entry::{Entry, Stage};
 use crate::error::{InstallError, is_full, medium};
 use crate::kept;
@@ -28,17 +29,22 @@ const SLACK: u64 = 64 << 10;
 /// What was installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Installed {
+    /// What it replaces once it is activated.
+    pub kind: Kind,
     /// The version, which can be activated now.
     pub version: Version,
     /// Octets that were written.
     pub octets: u64,
 }
 
+/// What comes, and who is told how much of it did.
+type Incoming<'a> = (Reader<Paced<'a>>, &'a dyn Fn(Progress));
+
 /// Installs what comes.
-pub(crate) fn install(
-    card: &dyn Card,
-    source: &mut dyn Read,
-    tell: &dyn Fn(Progress),
+pub(crate) fn install<'a>(
+    card: &'a dyn Card,
+    source: &'a mut dyn Read,
+    tell: &'a dyn Fn(Progress),
 ) -> Result<Installed, InstallError> {
     let running = card.running();
     let files = Files::list(card.esp()).map_err(medium("reading the boot entries"))?;
@@ -46,8 +52,26 @@ pub(crate) fn install(
     let (reader, metadata) = Reader::open(Paced::new(source, card)).map_err(received)?;
     let anchor = card.anchor().map_err(medium("reading the root of trust"))?;
     let trusted = kept::trusted(card.data()).map_err(medium("reading what is trusted"))?;
+    let head = bundle::head(&metadata);
     let verified = metadata::verify(metadata, &anchor, &trusted, card.now())?;
-    let [image, uki] = check(card, &files, &verified)?;
+    check_board(card, &verified)?;
+    match verified.manifest.kind {
+        Kind::Slot => install_slot(card, &files, &verified, (reader, tell)),
+        Kind::Agent => {
+            let head = head.ok_or(BundleError::MetadataLength(u32::MAX))?;
+            install_agent(card, &files, &head, &verified, (reader, tell))
+        }
+    }
+}
+
+fn install_slot(
+    card: &dyn Card,
+    files: &Files,
+    verified: &Verified,
+    (reader, tell): Incoming<'_>,
+) -> Result<Installed, InstallError> {
+    let running = card.running();
+    let [image, uki] = check(card, files, verified)?;
     let mut partition = card.open(running.slot.other()).map_err(|error| match error.kind() {
         io::ErrorKind::ResourceBusy => InstallError::InUse,
         _ => medium("opening the other partition")(error).into(),
@@ -59,7 +83,8 @@ pub(crate) fn install(
     let version = verified.manifest.version;
     let total = image.length + uki.length;
     tracing::info!(%version, slot = %running.slot.other(), octets = total, "installing");
-    let superseded = files.not_of(running.version).chain(leftovers(&files, running.version));
+    forget_staged(card.data())?;
+    let superseded = files.not_of(running.version).chain(leftovers(files, running.version));
     boot::remove(card.esp(), superseded).map_err(medium("removing what was in the other slot"))?;
     let mut transfer = Transfer { reader, written: 0, tell, version, total };
     transfer.image(image, partition.as_mut())?;
@@ -75,16 +100,107 @@ pub(crate) fn install(
         }
         return Err(error);
     }
-    // Whoever can activate it has made older ones unwanted.
-    kept::trust(card.data(), &verified.trusted).map_err(|error| match is_full(&error) {
-        true => InstallError::DataFull,
-        false => medium("writing what is trusted")(error).into(),
-    })?;
+    trust(card, verified)?;
     let staged = Entry { version, stage: Stage::Staged }.to_string();
     let renamed = card.esp().rename(&partial, &staged).and_then(|()| card.esp().sync());
     renamed.map_err(medium("renaming the boot entry"))?;
     tracing::info!(%version, octets = total, "installed; it can be activated");
-    Ok(Installed { version, octets: total })
+    Ok(Installed { kind: Kind::Slot, version, octets: total })
+}
+
+/// Keeps a bundle with nic-agent alone, as it came: its metadata is verified again with each start.
+fn install_agent(
+    card: &dyn Card,
+    files: &Files,
+    head: &[u8],
+    verified: &Verified,
+    (reader, tell): Incoming<'_>,
+) -> Result<Installed, InstallError> {
+    let (on, version, data) = (card.running().version, verified.manifest.version, card.data());
+    let kept = Kept::list(data).map_err(medium("looking for another nic-agent"))?;
+    let known = check_agent(on, version, &kept, verified)?;
+    let unwanted = unwanted(&kept, on, files.other(on).map(|file| file.entry.version));
+    let mut free = data.free().map_err(medium("asking for the room on the data partition"))?;
+    for beside in &unwanted {
+        free += data.size(&beside.to_string()).map_err(medium("looking at an older nic-agent"))?;
+    }
+    if known.length.saturating_add(head.len() as u64 + SLACK) > free {
+        return Err(InstallError::DataFull);
+    }
+    beside::remove(data, unwanted.iter()).map_err(medium("removing an older nic-agent"))?;
+    let full = |error: io::Error| match is_full(&error) {
+        true => InstallError::DataFull,
+        false => medium("writing nic-agent")(error).into(),
+    };
+    tracing::info!(%version, octets = known.length, "installing nic-agent alone");
+    let partial = Beside { version, on, stage: Stage::Partial };
+    let mut transfer = Transfer { reader, written: 0, tell, version, total: known.length };
+    let mut write = || {
+        let mut file = data.create(&partial.to_string()).map_err(full)?;
+        file.write(head).map_err(full)?;
+        file.write(&bundle::part_head(known.name, known.length)).map_err(full)?;
+        transfer.target(known, &mut |bytes| file.write(bytes).map_err(full))?;
+        file.sync().map_err(full)?;
+        data.sync().map_err(full)
+    };
+    let written = write();
+    let written = written.and_then(|()| transfer.reader.finish().map_err(received));
+    // Whoever can activate it has made older ones unwanted.
+    if let Err(error) = written.and_then(|()| trust(card, verified)) {
+        if beside::remove(data, std::iter::once(&partial)).is_err() {
+            tracing::warn!(name = %partial, "what was written of nic-agent stays there");
+        }
+        return Err(error);
+    }
+    beside::rename(data, &partial, Stage::Staged).map_err(medium("renaming nic-agent"))?;
+    tracing::info!(%version, octets = known.length, "nic-agent alone is installed; it can be activated");
+    Ok(Installed { kind: Kind::Agent, version, octets: known.length })
+}
+
+/// Bundles that make room for another: all but the best of what runs, which stays until the new one has
+/// proven itself, and those of the other slot, which would find them again.
+fn unwanted(kept: &Kept, on: Version, other: Option<Version>) -> Vec<Beside> {
+    let best = kept.to_start(on).first().copied();
+    let wanted = |beside: &Beside| beside.may_start() && (Some(*beside) == best || Some(beside.on) == other);
+    kept.all().filter(|beside| !wanted(beside)).copied().collect()
+}
+
+/// Whether a nic-agent goes with what runs, before anything is written.
+fn check_agent<'a>(
+    on: Version,
+    version: Version,
+    kept: &Kept,
+    verified: &'a Verified,
+) -> Result<&'a Known, InstallError> {
+    fits(version, on).map_err(|unfit| match unfit {
+        Unfit::Series => InstallError::Series { bundle: version, image: on },
+        Unfit::Older => InstallError::NotNewer { bundle: version, running: on },
+    })?;
+    if let Some(best) = kept.to_start(on).first() {
+        if best.is_on_trial() {
+            return Err(InstallError::AgentNotProven(best.version));
+        }
+        if version <= best.version {
+            return Err(InstallError::NotNewer { bundle: version, running: best.version });
+        }
+    }
+    let one = metadata::MetadataError::Targets("a nic-agent is one program");
+    verified.targets.first().ok_or(one.into())
+}
+
+/// What was installed last is what is activated.
+fn forget_staged(data: &dyn Folder) -> Result<(), InstallError> {
+    let failed = medium("removing an older nic-agent");
+    let kept = Kept::list(data).map_err(medium("looking for another nic-agent"))?;
+    let staged = kept.all().filter(|beside| !matches!(beside.stage, Stage::Bootable(_)));
+    Ok(beside::remove(data, staged).map_err(failed)?)
+}
+
+fn trust(card: &dyn Card, verified: &Verified) -> Result<(), InstallError> {
+    kept::trust(card.data(), &verified.trusted).map_err(|error| match is_full(&error) {
+        true => InstallError::DataFull,
+        false => medium("writing what is trusted")(error).into(),
+    })
 }
 
 /// What runs must not need the other slot.
@@ -107,13 +223,18 @@ fn leftovers(files: &Files, running: Version) -> impl Iterator<Item = &boot::Fil
     files.of(running).filter(|file| !file.entry.is_bootable())
 }
 
+fn check_board(card: &dyn Card, verified: &Verified) -> Result<(), InstallError> {
+    let (bundle, card) = (&verified.manifest.board, &card.running().board);
+    if bundle == card {
+        return Ok(());
+    }
+    Err(InstallError::Board { bundle: bundle.clone(), card: card.clone() })
+}
+
 /// What can be known before anything is written.
 fn check<'a>(card: &dyn Card, files: &Files, verified: &'a Verified) -> Result<&'a [Known; 2], InstallError> {
     let running = card.running();
     let bundle = &verified.manifest;
-    if bundle.board != running.board {
-        return Err(InstallError::Board { bundle: bundle.board.clone(), card: running.board.clone() });
-    }
     if bundle.version <= running.version {
         return Err(InstallError::NotNewer { bundle: bundle.version, running: running.version });
     }

@@ -3,6 +3,8 @@
 //! * `update-trust`: the metadata that was trusted last.
 //! * `store-of-1.2.0-before-1.3.0-at-77`: a copy of the store as it was when 1.3.0 was activated on 1.2.0.
 //! * `restore-for-1.2.0`: when 1.2.0 runs, its copy takes the place of the store.
+//! * `agent-store-of-...`, `agent-restore-for-...`: the same for an update of nic-agent alone; the versions are
+//!   nic-agent's then.
 //! * `factory-reset`: at the next start all configuration goes.
 
 use std::fmt;
@@ -22,6 +24,31 @@ const RESTORE: &str = "restore-for-";
 pub const STORE: &str = "store.redb";
 /// The most octets of metadata that is trusted.
 const TRUST_LIMIT: usize = 8 << 20;
+
+/// What was updated when a copy was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    Slot,
+    Agent,
+}
+
+impl Of {
+    /// How names begin.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Of::Slot => "",
+            Of::Agent => "agent-",
+        }
+    }
+
+    fn name(self, copied: &Copied) -> String {
+        format!("{}{copied}", self.prefix())
+    }
+
+    fn restore(self) -> String {
+        format!("{}{RESTORE}", self.prefix())
+    }
+}
 
 /// A copy of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,37 +94,39 @@ pub(crate) fn trust(data: &dyn Folder, trusted: &Trusted) -> io::Result<()> {
 }
 
 /// The copies that there are.
-pub(crate) fn copies(data: &dyn Folder) -> io::Result<Vec<Copied>> {
-    Ok(data.list()?.iter().filter_map(|name| Copied::parse(name)).collect())
+pub(crate) fn copies(data: &dyn Folder, what: Of) -> io::Result<Vec<Copied>> {
+    let copied = |name: &String| Copied::parse(name.strip_prefix(what.prefix())?);
+    Ok(data.list()?.iter().filter_map(copied).collect())
 }
 
 /// Copies the store, and forgets all other copies.
 pub(crate) fn copy_store(
     data: &dyn Folder,
+    what: Of,
     copy: impl FnOnce(&str) -> io::Result<u64>,
     of: Version,
     before: Version,
 ) -> io::Result<Copied> {
     data.remove(COPYING)?;
     let copied = Copied { of, before, revision: copy(COPYING)? };
-    data.rename(COPYING, &copied.to_string())?;
+    data.rename(COPYING, &what.name(&copied))?;
     data.sync()?;
-    for other in copies(data)?.into_iter().filter(|other| *other != copied) {
-        data.remove(&other.to_string())?;
+    for other in copies(data, what)?.into_iter().filter(|other| *other != copied) {
+        data.remove(&what.name(&other))?;
     }
     data.sync()?;
     Ok(copied)
 }
 
 /// Has the store replaced when a version runs again.
-pub(crate) fn mark_restore(data: &dyn Folder, version: Version) -> io::Result<()> {
-    replace(data, &format!("{RESTORE}{version}"), b"")
+pub(crate) fn mark_restore(data: &dyn Folder, what: Of, version: Version) -> io::Result<()> {
+    replace(data, &format!("{}{version}", what.restore()), b"")
 }
 
 /// Forgets about that, for all versions.
-pub(crate) fn unmark_restore(data: &dyn Folder) -> io::Result<()> {
-    let mut any = false;
-    for name in data.list()?.iter().filter(|name| name.starts_with(RESTORE)) {
+pub(crate) fn unmark_restore(data: &dyn Folder, what: Of) -> io::Result<()> {
+    let (mut any, mark) = (false, what.restore());
+    for name in data.list()?.iter().filter(|name| name.starts_with(&mark)) {
         data.remove(name)?;
         any = true;
     }
@@ -105,13 +134,14 @@ pub(crate) fn unmark_restore(data: &dyn Folder) -> io::Result<()> {
 }
 
 /// The versions whose copy is to take the store's place.
-pub(crate) fn restores(data: &dyn Folder) -> io::Result<Vec<Version>> {
-    Ok(data.list()?.iter().filter_map(|name| name.strip_prefix(RESTORE)?.parse().ok()).collect())
+pub(crate) fn restores(data: &dyn Folder, what: Of) -> io::Result<Vec<Version>> {
+    let mark = what.restore();
+    Ok(data.list()?.iter().filter_map(|name| name.strip_prefix(&mark)?.parse().ok()).collect())
 }
 
 /// Puts a copy in the store's place.
-pub(crate) fn put_back(data: &dyn Folder, copied: &Copied) -> io::Result<()> {
-    data.rename(&copied.to_string(), STORE)?;
+pub(crate) fn put_back(data: &dyn Folder, what: Of, copied: &Copied) -> io::Result<()> {
+    data.rename(&what.name(copied), STORE)?;
     data.sync()
 }
 
@@ -128,7 +158,8 @@ pub(crate) fn reset(data: &dyn Folder) -> io::Result<bool> {
     }
     // What is trusted stays: who resets a card shall not make it take old bundles again.
     let gone = |name: &&String| {
-        name.starts_with(STORE) || name.starts_with(COPY) || name.starts_with(RESTORE) || *name == COPYING
+        let rest = name.strip_prefix(Of::Agent.prefix()).unwrap_or(name);
+        name.starts_with(STORE) || rest.starts_with(COPY) || rest.starts_with(RESTORE) || *name == COPYING
     };
     for name in names.iter().filter(gone) {
         data.remove(name)?;

@@ -148,13 +148,28 @@ pub(crate) fn verify(
 ) -> Result<Verified, MetadataError> {
     let folder = tempfile::tempdir()?;
     trusted.lay_out(folder.path())?;
-    let files = files.into_iter().map(|(name, bytes)| (name, Bytes::from(bytes))).collect();
-    let repository = load(InMemory(files), trusted.root(anchor), folder.path())?;
+    let repository = load(in_memory(files), trusted.root(anchor), folder.path())?;
     // A clock that was set back makes nothing young again.
     let now = now.max(UNIX_EPOCH + Duration::from_secs(trusted.seen));
     check_expiry(&repository, now)?;
     let (manifest, targets) = described(&repository.targets().signed)?;
     Ok(Verified { manifest, targets, trusted: Trusted::gather(folder.path(), now)? })
+}
+
+/// Verifies the metadata of a bundle that was installed: signatures and hashes, from the root of trust on.
+/// Blocks.
+pub(crate) fn verify_kept(
+    files: Files,
+    anchor: &[u8],
+    trusted: &Trusted,
+) -> Result<(Manifest, Vec<Known>), MetadataError> {
+    let folder = tempfile::tempdir()?;
+    let repository = load(in_memory(files), trusted.root(anchor), folder.path())?;
+    described(&repository.targets().signed)
+}
+
+fn in_memory(files: Files) -> InMemory {
+    InMemory(files.into_iter().map(|(name, bytes)| (name, Bytes::from(bytes))).collect())
 }
 
 fn load(transport: InMemory, root: &[u8], folder: &Path) -> Result<Repository, MetadataError> {

@@ -1,19 +1,23 @@
 //! What is done with the slots of a card, one thing at a time.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use crate::beside::{self, Beside, Kept};
 use crate::boot::{self, Files};
+use crate::bundle::Kind;
 use crate::entry::{Stage, Tries};
 use crate::error::{ActivateError, Busy, InstallError, MediumError, RollbackError, is_full, medium};
 use crate::install::{self, Installed};
-use crate::kept::{self, Copied};
+use crate::kept::{self, Copied, Of};
 use crate::medium::{Card, Running, Slot};
 use crate::version::Version;
 
 /// The slots of a card.
 pub struct Updater {
     card: Arc<dyn Card>,
+    /// The nic-agent that runs, if it is not the image's own.
+    agent: Option<Version>,
     work: Mutex<()>,
     progress: Mutex<Option<Progress>>,
 }
@@ -49,6 +53,10 @@ pub struct Status {
     pub other: Option<Content>,
     /// What the next boot takes.
     pub next: Option<Version>,
+    /// The nic-agents beside the image that runs, the newest first.
+    pub beside: Vec<Beside>,
+    /// The one of them that runs.
+    pub agent: Option<Version>,
     /// The copy of the configuration that going back would put in its place; `None` if it would stay.
     pub copied: Option<Copied>,
     /// The install that is under way.
@@ -65,7 +73,9 @@ impl Status {
 /// What going back means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GoneBack {
-    /// The version that boots next.
+    /// What goes back.
+    pub kind: Kind,
+    /// The version that boots next, or that nic-agent has at its next start.
     pub to: Version,
     /// The copy that takes the place of the configuration.
     pub restored: Option<Copied>,
@@ -82,7 +92,13 @@ impl std::fmt::Debug for Updater {
 impl Updater {
     /// The slots of this card.
     pub fn new(card: Arc<dyn Card>) -> Updater {
-        Updater { card, work: Mutex::default(), progress: Mutex::default() }
+        Updater { card, agent: None, work: Mutex::default(), progress: Mutex::default() }
+    }
+
+    /// The same, for a nic-agent that is not the image's own: [`crate::launch`] chose it.
+    #[must_use]
+    pub fn launched(self, agent: Option<Version>) -> Updater {
+        Updater { agent, ..self }
     }
 
     /// The slots as they are.
@@ -98,6 +114,8 @@ impl Updater {
             stage: files.best(running.version).map(|file| file.entry.stage),
             other,
             next: files.next(),
+            beside: self.kept()?.on(running.version),
+            agent: self.agent,
             copied: other.and_then(|other| self.copy_for(&files, other.version).transpose()).transpose()?,
             progress: *self.progress.lock().unwrap_or_else(PoisonError::into_inner),
             running,
@@ -116,13 +134,16 @@ impl Updater {
         installed
     }
 
-    /// Has the next boot take an installed version, which must prove itself then. The configuration is copied
-    /// first.
+    /// Has the next boot take an installed version, or the next start of nic-agent one of it alone, whichever
+    /// was installed last. It must prove itself then. The configuration is copied first.
     ///
     /// # Errors
     /// Why not; nothing changed.
-    pub fn activate(&self, version: Version) -> Result<(), ActivateError> {
+    pub fn activate(&self, version: Version) -> Result<Kind, ActivateError> {
         let _work = self.begin()?;
+        if self.activate_agent(version)? {
+            return Ok(Kind::Agent);
+        }
         let running = self.card.running().version;
         let files = self.files()?;
         let Some(file) = files.best(version).filter(|file| file.entry.stage != Stage::Partial) else {
@@ -133,18 +154,82 @@ impl Updater {
         }
         if file.entry.is_bootable() && !file.entry.is_exhausted() {
             // The answer to an earlier call may have been lost.
-            return Ok(());
+            return Ok(Kind::Slot);
         }
-        let data = self.card.data();
-        kept::unmark_restore(data).map_err(medium("forgetting an earlier rollback"))?;
-        let copied = kept::copy_store(data, |name| self.card.copy_store(name), running, version);
-        copied.map_err(|error| match is_full(&error) {
-            true => ActivateError::DataFull,
-            false => medium("copying the configuration")(error).into(),
-        })?;
+        self.copy_store(Of::Slot, running, version)?;
         boot::activate(self.card.esp(), file).map_err(medium("renaming the boot entry"))?;
         tracing::info!(%version, "activated: the next boot takes it");
-        Ok(())
+        Ok(Kind::Slot)
+    }
+
+    /// False if there is no nic-agent of that version beside the image that could be activated.
+    fn activate_agent(&self, version: Version) -> Result<bool, ActivateError> {
+        let kept = self.kept()?.on(self.card.running().version);
+        let of = |wanted: Stage| kept.iter().find(|it| it.version == version && it.stage == wanted);
+        let given_up = || {
+            // Of one that stands in the other slot too, that is meant.
+            let slot = self.files().is_ok_and(|files| files.best(version).is_some());
+            kept.iter().find(|it| it.version == version && !it.may_start()).filter(|_| !slot)
+        };
+        let Some(file) = of(Stage::Staged).or_else(given_up) else {
+            let slot = self.files()?.best(version).is_some();
+            return Ok(!slot && kept.iter().any(|it| it.version == version && it.may_start()));
+        };
+        if file.stage == Stage::Partial {
+            return Ok(false);
+        }
+        self.copy_store(Of::Agent, self.agent(), version)?;
+        beside::activate(self.card.data(), file).map_err(medium("renaming nic-agent"))?;
+        tracing::info!(%version, "activated: the next start of nic-agent takes it");
+        Ok(true)
+    }
+
+    fn copy_store(&self, what: Of, of: Version, before: Version) -> Result<(), ActivateError> {
+        let data = self.card.data();
+        kept::unmark_restore(data, what).map_err(medium("forgetting an earlier rollback"))?;
+        let copied = kept::copy_store(data, what, |name| self.card.copy_store(name), of, before);
+        copied.map(drop).map_err(|error| match is_full(&error) {
+            true => ActivateError::DataFull,
+            false => medium("copying the configuration")(error).into(),
+        })
+    }
+
+    /// The version of the nic-agent that runs.
+    fn agent(&self) -> Version {
+        self.agent.unwrap_or(self.card.running().version)
+    }
+
+    /// Says of the nic-agent that runs beside the image that it has proven itself; older ones go. False if
+    /// that had been said, if it was given up, or if the image's own runs.
+    ///
+    /// # Errors
+    /// It does not count then.
+    pub fn bless_agent(&self) -> Result<bool, MediumError> {
+        let (Some(agent), data) = (self.agent, self.card.data()) else { return Ok(false) };
+        let kept = self.kept()?.on(self.card.running().version);
+        let counted = |it: &&Beside| {
+            // One whose count begins with none left was given up by an operator.
+            it.version == agent && matches!(it.stage, Stage::Bootable(Some(Tries { done: 1.., .. })))
+        };
+        let Some(file) = kept.iter().find(counted) else { return Ok(false) };
+        beside::rename(data, file, Stage::Bootable(None)).map_err(medium("renaming nic-agent"))?;
+        let older = kept.iter().filter(|it| it.version < agent);
+        beside::remove(data, older).map_err(medium("removing an older nic-agent"))?;
+        tracing::info!(version = %agent, "this nic-agent has proven itself");
+        Ok(true)
+    }
+
+    /// Whether the nic-agent that runs has not proven itself yet.
+    ///
+    /// # Errors
+    /// A medium cannot be read.
+    pub fn agent_on_trial(&self) -> Result<Option<Beside>, MediumError> {
+        let kept = self.kept()?.on(self.card.running().version);
+        let counted = |it: &Beside| {
+            Some(it.version) == self.agent
+                && matches!(it.stage, Stage::Bootable(Some(Tries { done: 1.., .. })))
+        };
+        Ok(kept.into_iter().find(counted))
     }
 
     /// Says that what runs has proven itself. False if that had been said, or if it was given up.
@@ -169,10 +254,11 @@ impl Updater {
     /// There is nothing to go back to.
     pub fn can_go_back(&self) -> Result<GoneBack, RollbackError> {
         let files = self.files()?;
-        self.goes_back(&files)
+        self.agent_goes_back(&files)?.map_or_else(|| self.goes_back(&files), |(back, _)| Ok(back))
     }
 
-    /// Has the next boot take the other slot, or what runs if the other slot was activated and not booted
+    /// Takes back a nic-agent beside the image, if one is activated or runs, from the next start of nic-agent
+    /// on. Else has the next boot take the other slot, or what runs if the other slot was activated and not booted
     /// yet. If what runs had proven itself, the configuration is then as it was when that was activated.
     ///
     /// # Errors
@@ -180,6 +266,15 @@ impl Updater {
     pub fn rollback(&self) -> Result<GoneBack, RollbackError> {
         let _work = self.begin()?;
         let files = self.files()?;
+        if let Some((back, gone)) = self.agent_goes_back(&files)? {
+            let data = self.card.data();
+            if back.restored.is_some() {
+                kept::mark_restore(data, Of::Agent, back.to).map_err(medium("marking the copy"))?;
+            }
+            beside::give_up(data, &gone).map_err(medium("renaming nic-agent"))?;
+            tracing::info!(from = %gone.version, to = %back.to, "the next start of nic-agent goes back");
+            return Ok(back);
+        }
         let back = self.goes_back(&files)?;
         let (esp, running) = (self.card.esp(), self.card.running().version);
         if back.to == running {
@@ -188,7 +283,7 @@ impl Updater {
             return Ok(back);
         }
         if back.restored.is_some() {
-            kept::mark_restore(self.card.data(), back.to).map_err(medium("marking the copy"))?;
+            kept::mark_restore(self.card.data(), Of::Slot, back.to).map_err(medium("marking the copy"))?;
         }
         boot::give_up(esp, &files, running).map_err(medium("renaming the boot entry"))?;
         tracing::info!(to = %back.to, "rolled back: the next boot takes the other slot");
@@ -203,6 +298,22 @@ impl Updater {
         kept::mark_reset(self.card.data()).map_err(medium("marking the reset"))
     }
 
+    /// What going back to another nic-agent means, and the one that is given up; `None` if the image's own is
+    /// next anyway, or if a slot was activated, which is then what is taken back.
+    fn agent_goes_back(&self, files: &Files) -> Result<Option<(GoneBack, Beside)>, MediumError> {
+        let image = self.card.running().version;
+        let kept = self.kept()?.to_start(image);
+        let Some((&gone, older)) = kept.split_first().filter(|_| files.next() == Some(image)) else {
+            return Ok(None);
+        };
+        let to = older.first().map_or(image, |beside| beside.version);
+        // Before it has proven itself it changed nothing of how the store is written.
+        let copies = if gone.is_on_trial() { Vec::new() } else { self.copies(Of::Agent)? };
+        let restored = copies.into_iter().find(|copied| copied.of == to && copied.before == gone.version);
+        let back = GoneBack { kind: Kind::Agent, to, restored, revision: self.card.revision() };
+        Ok(Some((back, gone)))
+    }
+
     fn goes_back(&self, files: &Files) -> Result<GoneBack, RollbackError> {
         let running = self.card.running().version;
         let other = files.other(running).map(|file| file.entry).ok_or(RollbackError::Nothing)?;
@@ -213,7 +324,7 @@ impl Updater {
             _ => return Err(RollbackError::Nothing),
         };
         let restored = self.copy_for(files, to)?;
-        Ok(GoneBack { to, restored, revision: self.card.revision() })
+        Ok(GoneBack { kind: Kind::Slot, to, restored, revision: self.card.revision() })
     }
 
     /// The copy that a version finds if the card goes back to it: before what runs has proven itself, it
@@ -224,9 +335,16 @@ impl Updater {
         if !proven {
             return Ok(None);
         }
-        let copies =
-            kept::copies(self.card.data()).map_err(medium("looking for a copy of the configuration"))?;
+        let copies = self.copies(Of::Slot)?;
         Ok(copies.into_iter().find(|copied| copied.of == to && copied.before == running))
+    }
+
+    fn copies(&self, what: Of) -> Result<Vec<Copied>, MediumError> {
+        kept::copies(self.card.data(), what).map_err(medium("looking for a copy of the configuration"))
+    }
+
+    fn kept(&self) -> Result<Kept, MediumError> {
+        Kept::list(self.card.data()).map_err(medium("looking for another nic-agent"))
     }
 
     fn files(&self) -> Result<Files, MediumError> {
@@ -245,64 +363,4 @@ impl Updater {
     fn tell(&self, progress: Option<Progress>) {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
-}
-
-/// What became of the configuration at a start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
-    /// It is as it was.
-    Kept,
-    /// All of it is gone, as asked for.
-    Reset,
-    /// It is the copy, because the card went back.
-    Restored(Copied),
-}
-
-/// Does what was left for the next start: to be called before the store is opened. Whatever is behind the
-/// store must be adopted anew unless it was kept.
-///
-/// # Errors
-/// A medium failed.
-pub fn settle(card: &dyn Card) -> Result<Settled, MediumError> {
-    let data = card.data();
-    if kept::reset(data).map_err(medium("resetting the configuration"))? {
-        return Ok(Settled::Reset);
-    }
-    let running = card.running().version;
-    let failed = medium("looking for what was left to do");
-    let restores = kept::restores(data).map_err(failed)?;
-    if restores.contains(&running) {
-        let copied = copy_of(data, running)?;
-        if let Some(copied) = &copied {
-            kept::put_back(data, copied).map_err(medium("restoring the configuration"))?;
-        }
-        kept::unmark_restore(data).map_err(medium("restoring the configuration"))?;
-        // Without a copy the power went behind the first of these two steps, and it is in its place.
-        return Ok(copied.map_or(Settled::Kept, Settled::Restored));
-    }
-    if !restores.is_empty() {
-        // The power went before the rollback took effect; else what runs would be given up.
-        let files = Files::list(card.esp()).map_err(medium("reading the boot entries"))?;
-        if files.best(running).is_some_and(|file| !file.entry.is_exhausted()) {
-            kept::unmark_restore(data).map_err(medium("forgetting a rollback that was not"))?;
-        }
-    }
-    Ok(Settled::Kept)
-}
-
-/// Puts the copy that the running version wrote in the store's place: for one that meets a store which a
-/// newer version wrote before it failed. `None` if there is no copy.
-///
-/// # Errors
-/// A medium failed.
-pub fn go_back_to_copy(card: &dyn Card) -> Result<Option<Copied>, MediumError> {
-    let Some(copied) = copy_of(card.data(), card.running().version)? else { return Ok(None) };
-    kept::put_back(card.data(), &copied).map_err(medium("restoring the configuration"))?;
-    Ok(Some(copied))
-}
-
-fn copy_of(data: &dyn crate::medium::Folder, version: Version) -> Result<Option<Copied>, MediumError> {
-    let copies: io::Result<Vec<Copied>> = kept::copies(data);
-    let copies = copies.map_err(medium("looking for a copy of the configuration"))?;
-    Ok(copies.into_iter().find(|copied| copied.of == version))
 }

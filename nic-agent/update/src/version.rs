@@ -18,6 +18,12 @@ impl Version {
     pub const fn new(major: u32, minor: u32, patch: u32) -> Version {
         Version([major, minor, patch])
     }
+
+    /// The first two numbers: what has them in common is made for the same image.
+    pub const fn series(self) -> (u32, u32) {
+        let [major, minor, _] = self.0;
+        (major, minor)
+    }
 }
 
 impl FromStr for Version {

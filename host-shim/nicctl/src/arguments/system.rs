@@ -18,7 +18,8 @@ pub struct System {
 /// What to do with the card's own software.
 #[derive(Debug, Subcommand)]
 pub enum SystemCommand {
-    /// Write an update bundle into the slot that does not run. Traffic goes on.
+    /// Write an update bundle into the slot that does not run, or keep it if it is nic-agent alone. Traffic
+    /// goes on.
     Install {
         /// The bundle, or - for standard input.
         #[arg(value_name = "FILE|-")]
@@ -33,7 +34,7 @@ pub enum SystemCommand {
         #[arg(short, long)]
         yes: bool,
     },
-    /// Have the next boot take an installed version.
+    /// Have the next boot take an installed version. Of nic-agent alone: at once, and traffic goes on.
     Activate {
         /// The version, as `status` shows it.
         #[arg(value_name = "VERSION")]
@@ -59,7 +60,8 @@ pub enum SystemCommand {
         )]
         wait: Option<Duration>,
     },
-    /// Go back to the version in the other slot, or take an activation back.
+    /// Take nic-agent alone back, if it is activated; else go back to the version in the other slot, or take
+    /// an activation back.
     Rollback {
         /// Show what it would mean and stop.
         #[arg(long)]

@@ -1,5 +1,7 @@
 //! `nicctl system`.
 
+use nic_proto::v1::BundleKind;
+
 use crate::mock::Mock;
 use crate::{done, failed, nicctl, stderr};
 
@@ -74,6 +76,26 @@ fn a_rollback_says_what_it_means_and_a_dry_run_does_nothing() {
     assert_eq!(mock.state().software.asked, ["rollback true false"]);
     assert_eq!(done(&mock, &["system", "rollback", "--reboot", "--yes"]), means);
     assert_eq!(mock.state().software.asked[1..], ["rollback true false", "rollback false true"]);
+}
+
+#[test]
+fn of_nic_agent_alone_it_is_said_that_no_packet_notices() {
+    let mock = Mock::start();
+    mock.state().software.kind = BundleKind::AgentAlone;
+    let file = mock.file("agent.nicbundle", "some octets");
+    let text = done(&mock, &["system", "install", file.to_str().expect("UTF-8"), "--activate"]);
+    assert_eq!(text, "installed nic-agent 1.3.0, 11 octets\n");
+    let text = done(&mock, &["system", "status"]);
+    let expected = "\n\
+NIC-AGENT        RUNS  VERSION  STATE
+installed alone  yes   1.3.1    on trial: start 1 of 3
+of the image     no    1.3.0    -
+";
+    assert!(text.contains(expected), "{text}");
+    let output = nicctl(&mock, &["system", "status", "--wait=0"]);
+    assert_eq!(output.status.code(), Some(10), "it has not proven itself: {}", stderr(&output));
+    let text = done(&mock, &["system", "rollback"]);
+    assert!(text.starts_with("nic-agent starts again, and no packet notices, as version 1.2.0"), "{text}");
 }
 
 #[test]

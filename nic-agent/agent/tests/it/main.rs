@@ -80,12 +80,16 @@ impl Card {
     }
 
     fn bundle(&self, version: &str) -> Vec<u8> {
+        self.bundle_of(Kind::Slot, version, vec![Source::Bytes(&IMAGE), Source::Bytes(&UKI)])
+    }
+
+    fn bundle_of(&self, kind: Kind, version: &str, targets: Vec<Source<'_>>) -> Vec<u8> {
         let version = version.parse().expect("a version");
         let contents = Contents {
-            manifest: Manifest { board: "generic".to_owned(), version, kind: Kind::Slot },
+            manifest: Manifest { board: "generic".to_owned(), version, kind },
             release: one(),
             expires: in_a_year(),
-            targets: vec![Source::Bytes(&IMAGE), Source::Bytes(&UKI)],
+            targets,
         };
         let root = fs::read(self.path("root.json")).expect("a root");
         let mut bytes = Vec::new();
@@ -110,7 +114,7 @@ impl Card {
             .stderr(Stdio::null())
             .kill_on_drop(true);
         if slots {
-            command.arg("--slots").arg(self.folder.path());
+            command.arg("--launch").arg("--slots").arg(self.folder.path());
         }
         let process = command.spawn().expect("a nic-agent");
         Agent { process, channel: connected(&socket).await }
@@ -149,6 +153,13 @@ impl Agent {
         let port = Some(pb::Port { spec: Some(spec), ..pb::Port::default() });
         let request = pb::CreatePortRequest { port_id: id.to_owned(), port, request_id: String::new() };
         PortServiceClient::new(self.channel.clone()).create_port(request).await.expect("created");
+    }
+
+    /// Each nic-agent: its version, whether it runs, and what it is.
+    async fn agents(&self) -> Vec<(String, bool, pb::SlotState)> {
+        let slots = self.system().get_slots(pb::GetSlotsRequest {}).await.expect("slots").into_inner();
+        let told = |agent: pb::AgentVersion| (agent.version.clone(), agent.running, agent.state());
+        slots.agents.into_iter().map(told).collect()
     }
 
     async fn revision(&self) -> u64 {
@@ -225,4 +236,37 @@ async fn what_is_wrong_with_a_bundle_is_told_by_its_code() {
     assert!(forged.message().contains("not signed by enough keys"), "{}", forged.message());
     assert_eq!(card.names(), ["nic-1.0.0.efi"]);
     agent.install(&bundle).await.expect("whole");
+}
+
+#[tokio::test]
+async fn a_card_becomes_the_agent_that_was_installed_alone_and_goes_back() {
+    use pb::SlotState::{Blessed, GivenUp, Installed, Trial};
+    let own = |running| ("1.0.0".to_owned(), running, Blessed);
+    let other = |running, state| ("1.0.1".to_owned(), running, state);
+    let card = Card::flashed();
+    let mut agent = card.start(true).await;
+    agent.create_port("p0").await;
+    let program = Path::new(env!("CARGO_BIN_EXE_nic-agent"));
+    let bundle = card.bundle_of(Kind::Agent, "1.0.1", vec![Source::File(program)]);
+    let installed = agent.install(&bundle).await.expect("installed");
+    assert_eq!((installed.kind(), installed.version.as_str()), (pb::BundleKind::AgentAlone, "1.0.1"));
+    assert_eq!(agent.agents().await, [other(false, Installed), own(true)]);
+    let activate = pb::ActivateRequest { version: "1.0.1".to_owned(), reboot: true };
+    agent.system().activate(activate).await.expect("activated");
+    assert!(agent.process.wait().await.expect("it ends").success(), "to be started again");
+    assert!(!card.path("run/reboot").exists(), "and nothing reboots");
+
+    let mut agent = card.start(true).await;
+    assert_eq!(agent.agents().await, [other(true, Trial), own(false)]);
+    let note = fs::read_to_string(card.path("run/launched")).expect("a note");
+    assert_eq!(note, "agent-1.0.1-on-1.0.0+2-1\n");
+    assert_eq!(agent.revision().await, 1, "the configuration is the same");
+    let back = agent.system().rollback(pb::RollbackRequest::default()).await.expect("back").into_inner();
+    assert_eq!((back.kind(), back.version.as_str()), (pb::BundleKind::AgentAlone, "1.0.0"));
+    assert!(agent.process.wait().await.expect("it ends").success());
+
+    let agent = card.start(true).await;
+    assert_eq!(agent.agents().await, [other(false, GivenUp), own(true)]);
+    assert_eq!(fs::read_to_string(card.path("run/launched")).expect("a note"), "image\n");
+    assert_eq!(agent.revision().await, 1);
 }

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::failure::Failure;
-use crate::slots::{SlotContent, SlotView, Slots, SlotsError, SlotsView};
+use crate::slots::{AgentView, Kind, SlotContent, SlotView, Slots, SlotsError, SlotsView};
 
 /// Parts of a bundle that wait to be written; who sends more, waits.
 const WAITING: usize = 4;
@@ -36,6 +36,17 @@ impl System {
 
     async fn reboot_if(&self, wanted: bool) -> Result<(), Failure> {
         if wanted { self.with(|slots| slots.reboot()).await } else { Ok(()) }
+    }
+
+    /// What it takes for a change to have its effect.
+    async fn take_effect(&self, kind: Kind, reboot: bool) -> Result<(), Failure> {
+        match kind {
+            Kind::Slot => self.reboot_if(reboot).await,
+            Kind::Agent => {
+                self.0.restart();
+                Ok(())
+            }
+        }
     }
 }
 
@@ -80,15 +91,33 @@ async fn hand_on(mut stream: Streaming<pb::InstallRequest>, parts: mpsc::Sender<
     }
 }
 
-fn slot(view: SlotView, running: bool) -> pb::Slot {
-    let (version, content) = view.content.map_or((String::new(), None), |(version, it)| (version, Some(it)));
-    let (state, tries_left, tries_done) = match content {
+fn kind(kind: Kind) -> i32 {
+    match kind {
+        Kind::Slot => pb::BundleKind::WholeSlot.into(),
+        Kind::Agent => pb::BundleKind::AgentAlone.into(),
+    }
+}
+
+/// State, tries left, tries done.
+const fn state(content: Option<SlotContent>) -> (pb::SlotState, u32, u32) {
+    match content {
         None => (pb::SlotState::Unspecified, 0, 0),
         Some(SlotContent::Installed) => (pb::SlotState::Installed, 0, 0),
         Some(SlotContent::Trial { left, done }) => (pb::SlotState::Trial, left, done),
         Some(SlotContent::Blessed) => (pb::SlotState::Blessed, 0, 0),
         Some(SlotContent::GivenUp { done }) => (pb::SlotState::GivenUp, 0, done),
-    };
+    }
+}
+
+fn agent(view: AgentView) -> pb::AgentVersion {
+    let AgentView { version, own, running, content } = view;
+    let (state, tries_left, tries_done) = state(Some(content));
+    pb::AgentVersion { version, own, running, state: state.into(), tries_left, tries_done }
+}
+
+fn slot(view: SlotView, running: bool) -> pb::Slot {
+    let (version, content) = view.content.map_or((String::new(), None), |(version, it)| (version, Some(it)));
+    let (state, tries_left, tries_done) = state(content);
     pb::Slot { name: view.name, running, version, state: state.into(), tries_left, tries_done }
 }
 
@@ -103,6 +132,7 @@ fn slots(view: SlotsView) -> pb::Slots {
             total: progress.total,
         }),
         rollback_revision: view.restores.unwrap_or(0),
+        agents: view.agents.into_iter().map(agent).collect(),
     }
 }
 
@@ -132,7 +162,11 @@ impl SystemService for System {
             installed = &mut install => installed?,
             () = hand_on(request.into_inner(), sender) => install.await?,
         };
-        Ok(Response::new(pb::InstallResponse { version: installed.version, bytes: installed.octets }))
+        Ok(Response::new(pb::InstallResponse {
+            version: installed.version,
+            bytes: installed.octets,
+            kind: kind(installed.kind),
+        }))
     }
 
     async fn activate(
@@ -140,9 +174,9 @@ impl SystemService for System {
         request: Request<pb::ActivateRequest>,
     ) -> Result<Response<pb::ActivateResponse>, Status> {
         let pb::ActivateRequest { version, reboot } = request.into_inner();
-        self.with(move |slots| slots.activate(&version)).await?;
-        self.reboot_if(reboot).await?;
-        Ok(Response::new(pb::ActivateResponse {}))
+        let activated = self.with(move |slots| slots.activate(&version)).await?;
+        self.take_effect(activated, reboot).await?;
+        Ok(Response::new(pb::ActivateResponse { kind: kind(activated) }))
     }
 
     async fn verify(
@@ -162,12 +196,15 @@ impl SystemService for System {
     ) -> Result<Response<pb::RollbackResponse>, Status> {
         let pb::RollbackRequest { dry_run, reboot } = request.into_inner();
         let back = self.with(move |slots| slots.rollback(dry_run)).await?;
-        self.reboot_if(reboot && !dry_run).await?;
+        if !dry_run {
+            self.take_effect(back.kind, reboot).await?;
+        }
         Ok(Response::new(pb::RollbackResponse {
             version: back.version,
             restores_configuration: back.restores.is_some(),
             restored_revision: back.restores.unwrap_or(0),
             revision: back.revision,
+            kind: kind(back.kind),
         }))
     }
 

@@ -4,7 +4,8 @@ use std::io::Read;
 use std::sync::{Arc, Mutex};
 
 use nic_api::slots::{
-    InstalledView, ProgressView, RollbackView, SlotContent, SlotView, Slots, SlotsError, SlotsView,
+    AgentView, InstalledView, Kind, ProgressView, RollbackView, SlotContent, SlotView, Slots, SlotsError,
+    SlotsView,
 };
 use nic_api::{NoSlots, Role};
 use nic_proto::v1 as pb;
@@ -44,6 +45,12 @@ impl Slots for Told {
             next: Some("1.2.0".to_owned()),
             progress: Some(ProgressView { version: "1.4.0".to_owned(), written: 5, total: 9 }),
             restores: Some(77),
+            agents: vec![AgentView {
+                version: "1.2.1".to_owned(),
+                own: false,
+                running: true,
+                content: SlotContent::Trial { left: 2, done: 1 },
+            }],
         })
     }
 
@@ -56,17 +63,25 @@ impl Slots for Told {
         }
         let read = source.read_to_end(&mut received);
         read.map_err(|error| SlotsError::Malformed(error.to_string()))?;
-        Ok(InstalledView { version: "1.4.0".to_owned(), octets: received.len() as u64 })
+        Ok(InstalledView { kind: Kind::Agent, version: "1.4.0".to_owned(), octets: received.len() as u64 })
     }
 
-    fn activate(&self, version: &str) -> Result<(), SlotsError> {
+    fn activate(&self, version: &str) -> Result<Kind, SlotsError> {
         self.note(format!("activate {version}"));
-        if version == "1.4.0" { Ok(()) } else { Err(SlotsError::NotInstalled("it is not there".to_owned())) }
+        match version {
+            "1.4.0" => Ok(Kind::Slot),
+            "1.2.1" => Ok(Kind::Agent),
+            _ => Err(SlotsError::NotInstalled("it is not there".to_owned())),
+        }
+    }
+
+    fn restart(&self) {
+        self.note("restart");
     }
 
     fn rollback(&self, dry_run: bool) -> Result<RollbackView, SlotsError> {
         self.note(format!("rollback {dry_run}"));
-        Ok(RollbackView { version: "1.1.0".to_owned(), restores: Some(77), revision: 80 })
+        Ok(RollbackView { kind: Kind::Slot, version: "1.1.0".to_owned(), restores: Some(77), revision: 80 })
     }
 
     fn factory_reset(&self) -> Result<(), SlotsError> {
@@ -122,6 +137,7 @@ async fn what_is_sent_is_what_is_installed() {
     let all = parts.concat();
     let installed = install(&lab, parts).await.expect("installed");
     assert_eq!((installed.version.as_str(), installed.bytes), ("1.4.0", all.len() as u64));
+    assert_eq!(installed.kind(), pb::BundleKind::AgentAlone);
     assert!(*told.received.lock().expect("not poisoned") == all);
 }
 
@@ -162,6 +178,7 @@ async fn each_refusal_has_its_code_and_its_reason() {
         (E::Full(text()), Code::ResourceExhausted, "SLOTS_FULL"),
         (E::Failed(text()), Code::Internal, "SLOTS_FAILED"),
         (E::Nothing(text()), Code::FailedPrecondition, "ROLLBACK_IMPOSSIBLE"),
+        (E::Image(text()), Code::FailedPrecondition, "BUNDLE_IMAGE"),
         (E::Version(text()), Code::InvalidArgument, "FIELD_MALFORMED"),
     ] {
         let lab =
@@ -185,13 +202,19 @@ async fn the_slots_are_told_and_what_was_asked_is_done() {
         (true, pb::SlotState::Blessed, "1.2.0")
     );
     assert_eq!((other.running, other.state(), other.tries_done), (false, pb::SlotState::GivenUp, 3));
+    let [agent] = slots.agents.as_slice() else { panic!("{slots:?}") };
+    assert_eq!((agent.version.as_str(), agent.own, agent.running), ("1.2.1", false, true));
+    assert_eq!((agent.state(), agent.tries_left, agent.tries_done), (pb::SlotState::Trial, 2, 1));
     assert_eq!((slots.install.map(|install| install.written), slots.rollback_revision), (Some(5), 77));
     let verified = client.verify(pb::VerifyRequest {}).await.expect("verified").into_inner();
     assert_eq!((verified.version.as_str(), verified.blessed), ("1.2.0", true));
     assert_eq!(verified.activation_failure, "version 1.3.0 did not prove itself in 3 boots");
 
     let activate = |version: &str, reboot| pb::ActivateRequest { version: version.to_owned(), reboot };
-    client.activate(activate("1.4.0", true)).await.expect("activated");
+    let activated = client.activate(activate("1.4.0", true)).await.expect("activated").into_inner();
+    assert_eq!(activated.kind(), pb::BundleKind::WholeSlot);
+    let activated = client.activate(activate("1.2.1", true)).await.expect("activated").into_inner();
+    assert_eq!(activated.kind(), pb::BundleKind::AgentAlone);
     let status = client.activate(activate("9.9.9", true)).await.expect_err("not there");
     assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "VERSION_NOT_INSTALLED"));
     let back = pb::RollbackRequest { dry_run: true, reboot: true };
@@ -203,7 +226,7 @@ async fn the_slots_are_told_and_what_was_asked_is_done() {
     let asked = told.asked.lock().expect("not poisoned").join(", ");
     assert_eq!(
         asked,
-        "activate 1.4.0, reboot, activate 9.9.9, rollback true, rollback false, reboot, reset, reboot"
+        "activate 1.4.0, reboot, activate 1.2.1, restart, activate 9.9.9, rollback true, rollback false, reboot, reset, reboot"
     );
 }
 

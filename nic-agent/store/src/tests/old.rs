@@ -83,3 +83,55 @@ fn a_resource_of_the_first_schema_is_written_again_with_its_defaults_spelt_out()
         assert_eq!(written == bytes(record), !key.starts_with("ports/"), "{key}");
     }
 }
+
+#[tokio::test]
+async fn a_version_on_trial_writes_nothing_that_an_older_one_does_not_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.redb");
+    write(&path);
+    let store = Store::open_held(&path).expect("an old store");
+    assert!(matches!(store.submit(overlay(), None).await, Err(SubmitError::Held)));
+    assert!(matches!(store.submit(create(port("x", "pf0vf7")), None).await, Err(SubmitError::Held)));
+    assert_eq!((store.state().revision(), store.failing()), (Revision(1), None), "and that is no fault");
+    let (held, copy) = (directory.path().join("held"), Arc::new(store));
+    let copied = Arc::clone(&copy);
+    let (to, done) = (held.clone(), tokio::task::spawn_blocking(move || copied.copy_to(held)));
+    done.await.expect("no panic").expect("copied");
+    with_header(&to, |header| assert_eq!(header.schema, 1));
+    drop(copy);
+    with_header(&path, |header| assert_eq!(header.schema, 1));
+
+    let store = Arc::new(Store::open_held(&path).expect("as it was"));
+    let released = Arc::clone(&store);
+    tokio::task::spawn_blocking(move || released.release()).await.expect("no panic").expect("released");
+    let expected = contents(&store.state());
+    let again = Arc::clone(&store);
+    again.submit(overlay(), None).await.expect("valid");
+    assert_ne!(contents(&store.state()), expected);
+    drop((store, again));
+    with_header(&path, |header| assert_eq!(header.schema, SCHEMA));
+    Store::open_held(&path).expect("its own").submit(create(port("x", "pf0vf7")), None).await.expect("taken");
+}
+
+#[tokio::test]
+async fn a_release_migrates_a_store_that_nobody_changes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.redb");
+    write(&path);
+    let store = Store::open_held(&path).expect("an old store");
+    let expected = contents(&store.state());
+    let released = tokio::task::spawn_blocking(move || store.release()).await.expect("no panic");
+    released.expect("released");
+    with_header(&path, |header| assert_eq!((header.schema, header.revision), (SCHEMA, Revision(1))));
+    assert_eq!(contents(&Store::open(&path).expect("opens again").state()), expected);
+}
+
+#[tokio::test]
+async fn a_version_on_trial_makes_a_store_that_every_version_reads() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.redb");
+    let store = Store::open_held(&path).expect("a new store");
+    assert!(matches!(store.submit(lab(), None).await, Err(SubmitError::Held)));
+    drop(store);
+    with_header(&path, |header| assert_eq!(header.schema, 1));
+}

@@ -17,6 +17,7 @@ mod write;
 
 pub use keys::{Keys, KeysError};
 pub use read::{BundleError, Files, Part, Reader};
+pub(crate) use read::{head, part_head};
 pub use show::{ShowError, Shown, show};
 pub use write::{Contents, Key, KeyError, Source, WriteError, make_root, write};
 

@@ -147,6 +147,25 @@ impl<R: Read> Reader<R> {
     }
 }
 
+/// A bundle's beginning, up to its first target: what [`Reader::open`] reads.
+pub(crate) fn head(files: &Files) -> Option<Vec<u8>> {
+    let mut section = Vec::new();
+    for (name, bytes) in files {
+        section.push(u8::try_from(name.len()).ok()?);
+        section.extend_from_slice(name.as_bytes());
+        section.extend_from_slice(&u32::try_from(bytes.len()).ok()?.to_le_bytes());
+        section.extend_from_slice(bytes);
+    }
+    let length = u32::try_from(section.len()).ok().filter(|&length| length <= METADATA_LIMIT)?;
+    Some([&MAGIC[..], &length.to_le_bytes(), &section].concat())
+}
+
+/// What stands before a target's octets.
+pub(crate) fn part_head(name: &str, length: u64) -> Vec<u8> {
+    let octets = u8::try_from(name.len()).unwrap_or(u8::MAX);
+    [&[octets], name.as_bytes(), &length.to_le_bytes()].concat()
+}
+
 /// The files in a metadata section.
 fn files(mut bytes: &[u8]) -> Result<Files, BundleError> {
     const CUT: BundleError = BundleError::Truncated("its metadata");

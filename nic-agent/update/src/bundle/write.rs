@@ -21,7 +21,8 @@ use tough::schema::{
 use tough::sign::{Sign, parse_keypair};
 use tough::{TargetName, async_trait};
 
-use super::{MAGIC, METADATA_LIMIT, Manifest};
+use super::Manifest;
+use super::read::{head, part_head};
 
 /// The version of TUF that the metadata is written in.
 const SPEC_VERSION: &str = "1.0.0";
@@ -239,20 +240,10 @@ pub fn write(
         described.push((name, source, measure(name, source, &mut io::sink())?));
     }
     let files = metadata(roots, keys, contents, &described)?;
-    let mut section = Vec::new();
-    for (name, bytes) in &files {
-        put(&mut section, name, &u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
-        section.extend_from_slice(bytes);
-    }
-    let length = u32::try_from(section.len()).ok().filter(|&length| length <= METADATA_LIMIT);
-    let length = length.ok_or(WriteError::MetadataLength(section.len()))?;
-    out.write_all(&MAGIC)?;
-    out.write_all(&length.to_le_bytes())?;
-    out.write_all(&section)?;
+    let octets = files.values().map(Vec::len).sum();
+    out.write_all(&head(&files).ok_or(WriteError::MetadataLength(octets))?)?;
     for (name, source, measured) in described {
-        let mut head = Vec::new();
-        put(&mut head, name, &measured.0.to_le_bytes());
-        out.write_all(&head)?;
+        out.write_all(&part_head(name, measured.0))?;
         let again = measure(name, source, out)?;
         if again.0 != measured.0 || again.1.as_ref() != measured.1.as_ref() {
             return Err(WriteError::Changed(name));
@@ -368,11 +359,4 @@ fn date(time: SystemTime) -> Result<Date, WriteError> {
     let date = Date::try_from(time).map_err(|_| WriteError::Expires)?;
     // Whole seconds, as TUF has them.
     Date::from_second(date.as_second()).map_err(|_| WriteError::Expires)
-}
-
-/// A name and a number behind it.
-fn put(out: &mut Vec<u8>, name: &str, number: &[u8]) {
-    out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(number);
 }

@@ -63,7 +63,7 @@ fn an_update_and_the_way_back_work_on_files() {
     assert!(path.join("esp/nic-2.0.0+0.efi").exists());
 
     fs::write(path.join("running"), "slot=root-a\nversion=1.0.0\nboard=generic\n").expect("written");
-    assert!(matches!(settle(&card(path)).expect("settled"), Settled::Restored(_)));
+    assert!(matches!(settle(&card(path), None).expect("settled"), Settled::Restored(_)));
     assert_eq!(fs::read(path.join("state").join(STORE)).expect("there"), b"the store");
 }
 

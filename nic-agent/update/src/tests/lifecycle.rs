@@ -66,7 +66,7 @@ fn a_version_that_does_not_work_is_tried_so_often_and_then_the_old_one_boots() {
         running == version(1)
     });
     assert_eq!((booted.version(), tries.get()), (version(1), TRIES));
-    assert_eq!(settle(&booted).expect("settled"), Settled::Kept);
+    assert_eq!(settle(&booted, None).expect("settled"), Settled::Kept);
     let old = updater(booted);
     assert!(!old.bless().expect("it had proven itself"));
     // It can be given another chance, or a newer one be installed in its place.
@@ -88,7 +88,7 @@ fn a_card_that_goes_back_before_the_blessing_keeps_its_configuration() {
     world.shut_down();
     let booted = world.boot(works);
     assert_eq!(booted.version(), version(1));
-    assert_eq!(settle(&booted).expect("settled"), Settled::Kept);
+    assert_eq!(settle(&booted, None).expect("settled"), Settled::Kept);
     assert_eq!(world.store(), "format 1 revision 8");
 }
 
@@ -106,9 +106,9 @@ fn a_card_that_goes_back_after_the_blessing_has_the_configuration_of_then() {
     world.shut_down();
     let booted = world.boot(works);
     assert_eq!(booted.version(), version(1));
-    assert_eq!(settle(&booted).expect("settled"), Settled::Restored(copied));
+    assert_eq!(settle(&booted, None).expect("settled"), Settled::Restored(copied));
     assert_eq!(world.store(), "format 1 revision 5");
-    assert_eq!(settle(&booted).expect("settled"), Settled::Kept, "once");
+    assert_eq!(settle(&booted, None).expect("settled"), Settled::Kept, "once");
 }
 
 #[test]
@@ -117,11 +117,11 @@ fn a_version_that_finds_a_store_of_one_that_failed_has_its_copy() {
     // It wrote what version 1 does not read, and failed.
     world.write_store(2, 6);
     let booted = world.boot(|running| running == version(1));
-    assert_eq!(settle(&booted).expect("settled"), Settled::Kept);
-    let copied = go_back_to_copy(&booted).expect("put back").expect("there is a copy");
+    assert_eq!(settle(&booted, None).expect("settled"), Settled::Kept);
+    let copied = go_back_to_copy(&booted, None).expect("put back").expect("there is a copy");
     assert_eq!((copied.of, copied.revision), (version(1), 5));
     assert_eq!(world.store(), "format 1 revision 5");
-    assert_eq!(go_back_to_copy(&booted).expect("looked"), None, "there is only one");
+    assert_eq!(go_back_to_copy(&booted, None).expect("looked"), None, "there is only one");
 }
 
 #[test]
@@ -185,9 +185,9 @@ fn a_reset_forgets_the_configuration_and_nothing_that_keeps_old_bundles_out() {
     assert!(world.data_names().contains(&STORE.to_owned()), "it happens at the next start");
     world.shut_down();
     let booted = world.boot(works);
-    assert_eq!(settle(&booted).expect("settled"), Settled::Reset);
+    assert_eq!(settle(&booted, None).expect("settled"), Settled::Reset);
     assert_eq!(world.data_names(), ["update-trust"]);
-    assert_eq!(settle(&booted).expect("settled"), Settled::Kept);
+    assert_eq!(settle(&booted, None).expect("settled"), Settled::Kept);
     let mut old = Recipe::of(4);
     old.release = 2;
     let refused = updater(booted).install(&mut old.bundle().as_slice());

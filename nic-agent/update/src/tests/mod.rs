@@ -1,5 +1,6 @@
 //! Whole updates on a card in memory, and on files.
 
+mod agents;
 mod folders;
 mod lifecycle;
 mod power;

@@ -77,7 +77,7 @@ fn at_every_write(before: Before, action: Action, versions: &[Version]) {
             let booted = world.boot(all);
             let running = booted.version();
             assert!(versions.contains(&running), "{running} boots after a cut at write {write}, {fate:?}");
-            settle(&booted).expect("settled");
+            settle(&booted, None).expect("settled");
             reads_its_store(&world, &booted);
             again(&world, booted);
         }
@@ -93,7 +93,7 @@ fn again(world: &World, booted: Booted) {
     world.shut_down();
     let booted = world.boot(all);
     assert_eq!(booted.version(), version(5));
-    settle(&booted).expect("settled");
+    settle(&booted, None).expect("settled");
     assert!(updater(booted).bless().expect("blessed"));
     world.shut_down();
     assert_eq!(world.boot(all).version(), version(5));
@@ -147,14 +147,14 @@ fn while_settling(asked: impl Fn() -> World, runs: Version, least: u64, check: i
             let booted = world.boot(all);
             assert_eq!(booted.version(), runs);
             world.cut_at(Some(write));
-            if settle(&booted).is_ok() {
+            if settle(&booted, None).is_ok() {
                 world.cut_at(None);
                 continue;
             }
             cuts += 1;
             world.power_returns(|| fate);
             let booted = world.boot(all);
-            settle(&booted).expect("settled");
+            settle(&booted, None).expect("settled");
             check(&world, write, fate);
         }
         if cuts == 0 {
@@ -239,9 +239,9 @@ impl Life {
             self.world.boot(|running| !broken.contains(&running) || proven(running) || alone(running));
         let running = booted.version();
         assert!(self.allowed.contains(&running), "{running} boots, of {:?}", self.allowed);
-        settle(&booted).expect("settled");
+        settle(&booted, None).expect("settled");
         if !self.world.store().is_empty() && !self.reads(running) {
-            go_back_to_copy(&booted).expect("put back").expect("there is a copy");
+            go_back_to_copy(&booted, None).expect("put back").expect("there is a copy");
             assert!(self.reads(running), "the copy is of this version");
         }
         updater(booted)
@@ -334,6 +334,6 @@ proptest! {
         life.world.shut_down();
         let booted = life.world.boot(all);
         prop_assert_eq!(booted.version(), version(9));
-        prop_assert_eq!(settle(&booted).expect("settled"), Settled::Kept);
+        prop_assert_eq!(settle(&booted, None).expect("settled"), Settled::Kept);
     }
 }

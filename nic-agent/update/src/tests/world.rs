@@ -143,6 +143,7 @@ struct Inner {
     dead: bool,
     esp_size: u64,
     data_full: bool,
+    data_size: u64,
     busy: Option<Slot>,
     now: SystemTime,
     elapsed: Duration,
@@ -243,6 +244,7 @@ impl World {
             dead: false,
             esp_size: ESP,
             data_full: false,
+            data_size: u64::MAX,
             busy: None,
             now: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
             elapsed: Duration::ZERO,
@@ -296,6 +298,10 @@ impl World {
         self.lock().esp_size = octets;
     }
 
+    pub(crate) fn shrink_data(&self, octets: u64) {
+        self.lock().data_size = octets;
+    }
+
     pub(crate) fn fill_data(&self) {
         self.lock().data_full = true;
     }
@@ -330,6 +336,26 @@ impl World {
             let disk = if disk == 0 { &mut inner.durable } else { &mut inner.seen };
             let file = disk.data[name];
             disk.files.insert(file, b"{".to_vec());
+        }
+    }
+
+    /// Somebody changes a file of the data folder.
+    pub(crate) fn change(&self, name: &str, change: impl Fn(&mut Vec<u8>)) {
+        let mut inner = self.lock();
+        for disk in 0..2 {
+            let disk = if disk == 0 { &mut inner.durable } else { &mut inner.seen };
+            let file = disk.data[name];
+            change(disk.files.get_mut(&file).expect("a file"));
+        }
+    }
+
+    /// Somebody gives a file of the data folder another name.
+    pub(crate) fn rename(&self, from: &str, to: &str) {
+        let mut inner = self.lock();
+        for disk in 0..2 {
+            let disk = if disk == 0 { &mut inner.durable } else { &mut inner.seen };
+            let file = disk.data.remove(from).expect("a file");
+            disk.data.insert(to.to_owned(), file);
         }
     }
 
@@ -493,7 +519,7 @@ impl Folder for SimFolder {
     fn free(&self) -> io::Result<u64> {
         let mut inner = self.world.lock();
         inner.alive()?;
-        let size = if self.place == Place::Esp { inner.esp_size } else { u64::MAX };
+        let size = if self.place == Place::Esp { inner.esp_size } else { inner.data_size };
         let names: Vec<String> = inner.seen.folder(self.place).keys().cloned().collect();
         let used: usize =
             names.iter().filter_map(|name| inner.seen.contents(self.place, name)).map(Vec::len).sum();

@@ -11,6 +11,8 @@ pub(crate) struct Software {
     pub(crate) refuse_at: Option<usize>,
     /// Looks at the slots until what runs has proven itself.
     pub(crate) looks: u32,
+    /// What bundles are.
+    pub(crate) kind: BundleKind,
 }
 
 fn slot(name: &str, running: bool, version: &str, state: SlotState, tries: (u32, u32)) -> Slot {
@@ -22,6 +24,26 @@ fn slot(name: &str, running: bool, version: &str, state: SlotState, tries: (u32,
         tries_left: tries.0,
         tries_done: tries.1,
     }
+}
+
+/// The image's own, and with bundles of that kind another.
+fn agents(kind: BundleKind) -> Vec<AgentVersion> {
+    let beside = AgentVersion {
+        version: "1.3.1".into(),
+        own: false,
+        running: true,
+        state: SlotState::Trial.into(),
+        tries_left: 2,
+        tries_done: 1,
+    };
+    let own = AgentVersion {
+        version: "1.3.0".into(),
+        own: true,
+        running: false,
+        state: SlotState::Blessed.into(),
+        ..AgentVersion::default()
+    };
+    if kind == BundleKind::AgentAlone { vec![beside, own] } else { vec![own] }
 }
 
 #[tonic::async_trait]
@@ -46,7 +68,8 @@ impl system_service_server::SystemService for Api {
             }
         }
         let bytes = self.state().software.received.len() as u64;
-        Ok(Response::new(InstallResponse { version: "1.3.0".into(), bytes }))
+        let kind = self.state().software.kind;
+        Ok(Response::new(InstallResponse { version: "1.3.0".into(), bytes, kind: kind.into() }))
     }
 
     async fn activate(
@@ -58,7 +81,7 @@ impl system_service_server::SystemService for Api {
             return Err(error(Code::NotFound, "not installed", ErrorReason::VersionNotInstalled, &[]));
         }
         self.state().software.asked.push(format!("activate {version} {reboot}"));
-        Ok(Response::new(ActivateResponse {}))
+        Ok(Response::new(ActivateResponse { kind: self.state().software.kind.into() }))
     }
 
     async fn verify(&self, _: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
@@ -78,6 +101,7 @@ impl system_service_server::SystemService for Api {
             next_version: "1.3.0".into(),
             install: Some(InstallProgress { version: "1.4.0".into(), written: 1, total: 4 }),
             rollback_revision: 0,
+            agents: agents(state.software.kind),
         }))
     }
 
@@ -92,6 +116,7 @@ impl system_service_server::SystemService for Api {
             restores_configuration: true,
             restored_revision: 77,
             revision: 80,
+            kind: self.state().software.kind.into(),
         }))
     }
 
