@@ -5,6 +5,7 @@
 //! | [`board`] | the table of boards, `boards.toml`: what differs from card to card |
 //! | [`packages`] | packages of Debian for another architecture, exactly those that `packages.lock` names |
 //! | [`toolchain`] | a Rust compiler with the standard library for the cards |
+//! | [`qemu`] | the emulator of a card, and its firmware |
 //! | [`sysroot`] | C headers and libraries for the cards |
 //! | [`binaries`] | the build itself |
 //! | [`emulated`] | tests of pure crates, run as the cards would |
@@ -23,6 +24,7 @@ mod lock;
 pub mod packages;
 mod places;
 pub mod process;
+pub mod qemu;
 pub mod sysroot;
 pub mod toolchain;
 

@@ -181,10 +181,7 @@ fn make(arguments: &Arguments, places: &Places, boards: &Boards) -> Result<Made,
     let epoch = epoch()?;
     let version = match &arguments.version {
         Some(version) => version.clone(),
-        None => {
-            concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR")).to_owned()
-                + &format!(".{epoch}")
-        }
+        None => version_of(epoch),
     };
     let signer = match (&arguments.key, &arguments.cert) {
         (Some(key), Some(certificate)) => Signer { key: key.clone(), certificate: certificate.clone() },
@@ -272,30 +269,50 @@ fn compare(made: &Made, again: &Made) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Makes the image that the twin boots.
-pub(crate) fn for_twin(
-    common: Common,
-    kernel: Option<Kernel>,
-    quick: bool,
-    twice: bool,
-) -> Result<Image, Box<dyn Error>> {
+/// An image that the twin boots.
+#[derive(Debug, Clone)]
+pub(crate) struct ForTwin {
+    pub(crate) common: Common,
+    pub(crate) kernel: Option<Kernel>,
+    pub(crate) quick: bool,
+    pub(crate) twice: bool,
+    /// By how much its version is newer than what the commit's would be.
+    pub(crate) newer: u64,
+    /// What is laid over its tree.
+    pub(crate) overlay: Option<PathBuf>,
+}
+
+/// Makes an image that the twin boots, and says what signs updates of it.
+pub(crate) fn for_twin(wanted: &ForTwin) -> Result<(Image, Release), Box<dyn Error>> {
+    let version = match wanted.newer {
+        0 => None,
+        newer => Some(version_of(epoch()? + newer)),
+    };
     let arguments = Arguments {
         board: "generic".to_owned(),
-        kernel,
+        kernel: wanted.kernel,
         profile: For::Test,
-        quick,
-        version: None,
+        quick: wanted.quick,
+        version,
         parameters: None,
-        overlay: None,
+        overlay: wanted.overlay.clone(),
         key: None,
         cert: None,
         bundle_keys: None,
         bfb_key: None,
-        twice,
-        common,
+        twice: wanted.twice,
+        common: wanted.common,
     };
-    let made = make(&arguments, &Places::of_repository()?, &Boards::built_in()?)?;
-    Ok(made.image.ok_or(ArgumentError::NoDisk(arguments.board))?)
+    let places = Places::of_repository()?;
+    let made = make(&arguments, &places, &Boards::built_in()?)?;
+    let image = made.image.ok_or_else(|| ArgumentError::NoDisk(arguments.board.clone()))?;
+    Ok((image, release(&arguments, &places)?))
+}
+
+/// The version of what was committed at that time.
+fn version_of(epoch: u64) -> String {
+    concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR")).to_owned()
+        + &format!(".{epoch}")
 }
 
 /// The time of all files: SOURCE_DATE_EPOCH, or else the commit's.

@@ -30,6 +30,8 @@ pub(crate) enum BackingSpec {
     Inject,
     AfPacket(String),
     Tap(String),
+    /// The name of a DPDK port.
+    Ethdev(String),
     /// The path of a socket.
     Memif(String),
     /// What is sent when the port is started.
@@ -63,7 +65,7 @@ pub(crate) enum ArgsError {
     #[error("control: a path is needed")]
     Control,
     #[error(
-        "backing={0}: each part is <port>:null, <port>:inject, <port>:af_packet:<interface>, <port>:tap:<interface>, <port>:memif:<socket>, <port>:pcap:<file to read>:<file to write>, <port>:synth or <port>:synth:<traffic>"
+        "backing={0}: each part is <port>:null, <port>:inject, <port>:af_packet:<interface>, <port>:tap:<interface>, <port>:ethdev:<DPDK port>, <port>:memif:<socket>, <port>:pcap:<file to read>:<file to write>, <port>:synth or <port>:synth:<traffic>"
     )]
     Backing(String),
     #[error("backing={text}: {why}")]
@@ -171,6 +173,7 @@ fn backings(text: &str, ports: &mut BTreeMap<PortId, BackingSpec>) -> Result<(),
             None if spec == "inject" => BackingSpec::Inject,
             Some(("af_packet", name)) if !name.is_empty() => BackingSpec::AfPacket(name.into()),
             Some(("tap", name)) if !name.is_empty() => BackingSpec::Tap(name.into()),
+            Some(("ethdev", name)) if !name.is_empty() => BackingSpec::Ethdev(name.into()),
             Some(("memif", path)) if !path.is_empty() => BackingSpec::Memif(path.into()),
             None if spec == "synth" => BackingSpec::Synth(None),
             Some(("synth", words)) => {
@@ -252,6 +255,13 @@ mod tests {
     }
 
     #[test]
+    fn a_dpdk_port_is_named_as_its_bus_names_it() {
+        let args = DeviceArgs::parse("backing=p0:ethdev:0000:03:10.0").unwrap();
+        let backings: Vec<_> = args.ports.into_values().collect();
+        assert_eq!(backings, [BackingSpec::Ethdev("0000:03:10.0".into())]);
+    }
+
+    #[test]
     fn sources_with_and_without_words_are_read() {
         let args = DeviceArgs::parse("vfs=1,backing=p0:synth+pf0vf0:synth:rate:10000/flows:64").unwrap();
         let backings: Vec<_> = args.ports.into_values().collect();
@@ -280,6 +290,7 @@ mod tests {
             ("backing=p0", "p0"),
             ("backing=p0:af_packet:", "p0:af_packet:"),
             ("backing=p0:tap:", "p0:tap:"),
+            ("backing=p0:ethdev:", "p0:ethdev:"),
             ("backing=p0:pcap:only", "p0:pcap:only"),
             ("backing=p0:memif:", "p0:memif:"),
             ("backing=p0:pcap::", "p0:pcap::"),

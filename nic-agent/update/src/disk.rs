@@ -234,8 +234,8 @@ impl Folder for Directory {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let to = self.path(to)?;
         fs::rename(self.path(from)?, &to)?;
-        // On FAT, where a file lies and how long it is stands beside its name. Linux writes that into a new name only
-        // when the file itself is synced; with the folder alone, a power cut leaves a name of nothing.
+        // VFAT keeps length and place of a file in its folder, but writes them there with the file: a folder
+        // that is synced without it has the new name, and nothing under it.
         File::open(&to)?.sync_all()
     }
 

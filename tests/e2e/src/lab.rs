@@ -81,6 +81,8 @@ pub struct Lab {
     shim: Option<Daemon>,
     /// The card as a machine of its own, in place of the first two.
     machine: Option<Daemon>,
+    /// What that machine is made of.
+    hardware: Option<twin::Machine>,
     /// What runs at the other end of tunnels, if programs do.
     pub(crate) switches: Vec<Daemon>,
 }
@@ -103,8 +105,8 @@ impl Lab {
         sweep::on_signals()?;
         let prefix = sweep::prefix(LABS.fetch_add(1, Ordering::Relaxed));
         let folder = sweep::claim(&prefix)?;
-        let (datapath, agent, shim, machine) = (None, None, None, None);
-        Ok(Lab { prefix, folder, options, datapath, agent, shim, machine, switches: Vec::new() })
+        let (datapath, agent, shim, machine, hardware) = (None, None, None, None, None);
+        Ok(Lab { prefix, folder, options, datapath, agent, shim, machine, hardware, switches: Vec::new() })
     }
 
     fn furniture(&self) -> Furniture {
@@ -348,12 +350,25 @@ impl Lab {
 
     /// Waits until a flow that comes in by a Port and has a text in its match is in the E-Switch.
     pub fn await_hardware(&mut self, port: &str, text: &str) -> Result<(), LabError> {
+        self.await_all_hardware(port, &[text], Duration::from_secs(10))
+    }
+
+    /// The same of flows that have several texts in their match, for so long.
+    pub fn await_all_hardware(
+        &mut self,
+        port: &str,
+        texts: &[&str],
+        limit: Duration,
+    ) -> Result<(), LabError> {
         let port = format!("ports/{port}");
-        self.until(&format!("a flow from {port} with {text} in hardware"), Duration::from_secs(10), |lab| {
+        let what = format!("a flow from {port} with {} in hardware", texts.join(" and "));
+        self.until(&what, limit, |lab| {
             let flows = lab.flows()?;
-            let wanted = |flow: &&Value| {
-                flow["inPort"] == port.as_str() && flow["match"].as_str().is_some_and(|it| it.contains(text))
+            let has = |flow: &&Value, text: &&str| {
+                flow["match"].as_str().is_some_and(|matched| matched.contains(*text))
             };
+            let wanted =
+                |flow: &&Value| flow["inPort"] == port.as_str() && texts.iter().all(|text| has(flow, text));
             let mut mine = flows.iter().filter(wanted).peekable();
             let done = mine.peek().is_some() && mine.all(|flow| flow["tier"] == "HARDWARE");
             Ok(if done { Ok(()) } else { Err(lab.show(&["flows"])?) })

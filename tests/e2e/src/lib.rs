@@ -36,7 +36,7 @@ mod traffic;
 pub use client::{Answer, Console, Stats, number};
 pub use daemon::Daemon;
 pub use error::LabError;
-pub use lab::twin::{Booted, POWER_ON};
+pub use lab::twin::{Booted, Machine, PARAMETERS, POWER_ON, Uplink};
 pub use lab::{Lab, Options};
 pub use netns::{Node, Place};
 pub use run::program;

@@ -120,16 +120,30 @@ pub fn port(name: &str, device: &str, mtu: u16, more: &str) -> String {
 impl Lab {
     /// Gives the peer its tunnel endpoints, and everybody the MTU that they leave.
     pub fn make_overlay(&mut self, endpoint: Endpoint, underlay: Underlay) -> Result<(), LabError> {
-        for node in [Node::Host1, Node::Host2, Node::Host3] {
-            let namespace = self.namespace(node);
-            ip(&["-n", &namespace, "link", "set", "eth0", "mtu", &underlay.mtu().to_string()])?;
-        }
+        self.shrink_mtu(underlay)?;
         self.make_far()?;
         match endpoint {
             Endpoint::Kernel => self.make_kernel_endpoint(underlay)?,
             Endpoint::OpenVSwitch => self.make_open_vswitch(underlay)?,
         }
         self.add_vxlan(Node::Far, VNI, underlay)
+    }
+
+    /// Puts the interfaces of a machine that was switched off and on where they were in the overlay.
+    pub fn rejoin_overlay(&self, underlay: Underlay) -> Result<(), LabError> {
+        self.shrink_mtu(underlay)?;
+        let wire = self.namespace(Node::Wire);
+        ip(&["-n", &wire, "addr", "flush", "dev", "eth0"])?;
+        self.without_tunnel_offload(Node::Wire, "eth0")?;
+        ip(&["-n", &wire, "link", "set", "eth0", "master", "br0"])
+    }
+
+    fn shrink_mtu(&self, underlay: Underlay) -> Result<(), LabError> {
+        for node in [Node::Host1, Node::Host2, Node::Host3] {
+            let namespace = self.namespace(node);
+            ip(&["-n", &namespace, "link", "set", "eth0", "mtu", &underlay.mtu().to_string()])?;
+        }
+        Ok(())
     }
 
     /// The namespace `far`, on a bridge with the uplink's wire.
@@ -221,8 +235,13 @@ impl Lab {
 
     /// Packets that came in by an interface of a namespace since it exists.
     pub fn packets_at(&self, node: Node, interface: &str) -> Result<u64, LabError> {
+        self.statistic(node, interface, "rx_packets")
+    }
+
+    /// A counter of the kernel's of an interface of a namespace.
+    pub fn statistic(&self, node: Node, interface: &str, name: &str) -> Result<u64, LabError> {
         let mut command = self.command(node, "cat");
-        command.arg(format!("/sys/class/net/{interface}/statistics/rx_packets"));
+        command.arg(format!("/sys/class/net/{interface}/statistics/{name}"));
         let text = run::output(&mut command)?;
         text.trim().parse().map_err(|_| LabError::Output {
             command: "cat".into(),

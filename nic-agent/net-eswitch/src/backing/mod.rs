@@ -1,6 +1,7 @@
 //! What stands behind a port of the switch: the wire of an uplink, the host's end of a VF.
 
 mod af_packet;
+mod ethdev;
 mod inject;
 mod interface;
 mod memif;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use af_packet::AfPacket;
 pub(crate) use af_packet::Scratch;
+use ethdev::Ethdev;
 pub(crate) use inject::Inject;
 use memif::Memif;
 use nic_flow::PortId;
@@ -61,6 +63,8 @@ pub(crate) enum OpenError {
     Pcap(#[from] pcap::OpenError),
     #[error(transparent)]
     Memif(#[from] memif::OpenError),
+    #[error(transparent)]
+    Ethdev(#[from] ethdev::OpenError),
 }
 
 /// Whether more frames may come from a backing.
@@ -117,6 +121,8 @@ pub(crate) enum Backing {
     Memif(Box<Memif>),
     /// A traffic source and sink.
     Synth(Box<Synth>),
+    /// A port of another driver of DPDK.
+    Ethdev(Box<Ethdev>),
 }
 
 impl Backing {
@@ -133,6 +139,7 @@ impl Backing {
                 Backing::Pcap(Box::new(Pcap::open(input.as_deref(), output.as_deref())?))
             }
             BackingSpec::Memif(path) => Backing::Memif(Box::new(Memif::open(path)?)),
+            BackingSpec::Ethdev(name) => Backing::Ethdev(Box::new(Ethdev::open(name)?)),
             BackingSpec::Synth(traffic) => {
                 let synth = Synth::open(port, *traffic).map_err(|why| OpenError::Synth(why.into()))?;
                 Backing::Synth(Box::new(synth))
@@ -159,6 +166,7 @@ impl Backing {
             Backing::Pcap(files) => files.event(),
             Backing::Memif(memif) => Some(memif.event()),
             Backing::Synth(synth) => Some(synth.event()),
+            Backing::Ethdev(other) => Some(other.event()),
         }
     }
 
@@ -177,6 +185,7 @@ impl Backing {
             Backing::Inject(inject) => inject.receive(frames),
             Backing::AfPacket(socket) => socket.receive(scratch, pool, counters, frames),
             Backing::Memif(memif) => memif.receive(pool, counters, frames),
+            Backing::Ethdev(other) => other.receive(pool, counters, frames),
             Backing::Synth(synth) => synth.receive(pool, room, frames),
             Backing::Tap(tap) => return tap.receive(pool, counters, frames),
             Backing::Pcap(files) => return files.receive(pool, counters, frames),
@@ -193,6 +202,7 @@ impl Backing {
             Backing::Tap(tap) => tap.send(frames),
             Backing::Pcap(files) => files.send(frames),
             Backing::Memif(memif) => memif.send(frames),
+            Backing::Ethdev(other) => other.send(frames),
             Backing::Synth(synth) => {
                 synth.send(frames);
                 (frames.len(), None)
@@ -207,6 +217,7 @@ impl Backing {
             Backing::AfPacket(socket) => socket.link_up(),
             Backing::Tap(tap) => tap.link_up(),
             Backing::Memif(memif) => memif.link_up(),
+            Backing::Ethdev(other) => other.link_up(),
         }
     }
 
@@ -215,6 +226,7 @@ impl Backing {
         match self {
             Backing::AfPacket(socket) => socket.mtu(),
             Backing::Tap(tap) => tap.mtu(),
+            Backing::Ethdev(other) => other.mtu(),
             _ => None,
         }
     }

@@ -20,6 +20,7 @@ fn frames_come_out_of_files_of_the_kernel_and_of_other_processes() {
     in_a_process_of_its_own("backings::body_of_capture_files");
     in_a_process_of_its_own("backings::body_of_tap_devices");
     in_a_process_of_its_own("backings::body_of_memif");
+    in_a_process_of_its_own("backings::body_of_dpdk_ports");
 }
 
 /// A pcap file with these frames, byte by byte.
@@ -208,4 +209,22 @@ fn body_of_memif() {
     }
     drop((out, back, client, rig));
     assert!(!socket.exists(), "the socket goes away with the device");
+}
+
+#[test]
+#[ignore = "starts EAL: run by frames_come_out_of_files_of_the_kernel_and_of_other_processes in a process of its own"]
+fn body_of_dpdk_ports() {
+    // What is sent to a port of net_ring comes back by it.
+    let device = "net_eswitch0,vfs=1,representor=0,backing=p0:ethdev:net_ring0+pf0vf0:inject";
+    let eal = start("nes-ethdev", &["net_ring0", device]).unwrap();
+    let rig = Rig::with(eal, "net_eswitch0", 1023, |config| config);
+    let any = [Item::Eth(Masked::any())];
+    let out = rig.rule("pf0vf0", &any, &[Action::RepresentedPort(rig.dev("p0"))]).unwrap();
+    let back = rig.rule("p0", &any, &[Action::RepresentedPort(rig.dev("pf0vf0"))]).unwrap();
+    for number in 0..200u8 {
+        let frame = plain(&vec![number; 6 * usize::from(number)]);
+        rig.wire("pf0vf0").send(&frame).unwrap();
+        assert_eq!(rig.wire("pf0vf0").receive(PATIENCE).as_ref(), Some(&frame), "frame {number}");
+    }
+    drop((out, back, rig));
 }

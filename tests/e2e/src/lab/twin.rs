@@ -9,11 +9,15 @@
 //!
 //! The disk is a copy of the image's, on whose ESP the parameters of the first boot are put, as whoever
 //! installs a card would do.
+//!
+//! It may be switched off at any time, hard, and on again with the same disk and the same wires; or restart
+//! by itself, which [`Lab::await_boot`] follows by its console.
 
-use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+mod console;
+mod disk;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -27,11 +31,9 @@ use crate::netns::{self, PLACES, ip};
 use crate::run;
 
 /// From power-on to the first answer of the API, at most: many times what it takes.
-pub const POWER_ON: Duration = Duration::from_secs(420);
+pub const POWER_ON: Duration = Duration::from_secs(600);
 /// How long QEMU may take to make its tap devices.
 const TAPS: Duration = Duration::from_secs(30);
-/// How long a word on the console may take.
-const WORD: Duration = Duration::from_secs(90);
 /// Between two looks at a machine that boots: it is the machine that shall have the CPU.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -43,13 +45,39 @@ const DOOR: u16 = 9339;
 /// The interface at the host's end.
 const MANAGEMENT: &str = "mgmt0";
 
-/// Where the ESP begins in the image, as mtools wants it.
-const ESP: &str = "@@1M";
-const PARAMETERS: &str = "HOSTNAME=twin\nMANAGEMENT_ADDRESS=192.168.100.2/30\n";
+/// Parameters of the first boot with which the host reaches it.
+pub const PARAMETERS: &str = "HOSTNAME=twin\nMANAGEMENT_ADDRESS=192.168.100.2/30\n";
 
-/// The firmware, and the store of its variables.
-const FIRMWARE: &str = "/usr/share/AAVMF/AAVMF_CODE.fd";
-const VARIABLES: &str = "/usr/share/AAVMF/AAVMF_VARS.fd";
+/// Below QEMU's folder: the program, its libraries, the firmware and the store of its variables.
+const QEMU: &str = "usr/bin/qemu-system-aarch64";
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+const FIRMWARE: &str = "usr/share/AAVMF/AAVMF_CODE.fd";
+const VARIABLES: &str = "usr/share/AAVMF/AAVMF_VARS.fd";
+
+/// What stands behind the uplink's interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Uplink {
+    /// A virtio device, as behind all others.
+    #[default]
+    Virtio,
+    /// Intel's igb, which has virtual functions (SR-IOV).
+    Igb,
+}
+
+/// A machine that an image is put into.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The image.
+    pub disk: PathBuf,
+    /// QEMU's folder, as a system's root.
+    pub qemu: PathBuf,
+    /// Parameters of the first boot.
+    pub parameters: String,
+    /// Its uplink.
+    pub uplink: Uplink,
+    /// It outlives the process that made it.
+    pub keep: bool,
+}
 
 /// How a machine came up.
 #[derive(Debug, Clone, Copy)]
@@ -60,21 +88,31 @@ pub struct Booted {
 
 impl Lab {
     /// Boots an image, and returns when the shim's socket reaches a card that is complete.
-    pub fn boot(disk: &Path, keep: bool) -> Result<(Lab, Booted), LabError> {
-        let options = Options { ipv6: true, neighbours: false, keep, ..Options::default() };
+    pub fn boot(machine: Machine) -> Result<(Lab, Booted), LabError> {
+        let mut lab = Lab::assemble(machine)?;
+        let start = Instant::now();
+        lab.power_on()?;
+        lab.await_card()?;
+        Ok((lab, Booted { answer: start.elapsed() }))
+    }
+
+    /// A machine that is wired, and off.
+    pub fn assemble(machine: Machine) -> Result<Lab, LabError> {
+        let options = Options { ipv6: true, neighbours: false, keep: machine.keep, ..Options::default() };
         let mut lab = Lab::claim(options)?;
         netns::build_empty(&lab.prefix, lab.furniture())?;
         let host = lab.host();
         ip(&["netns", "add", &host])?;
         ip(&["-n", &host, "link", "set", "lo", "up"])?;
-        lab.insert_disk(disk)?;
-        let start = Instant::now();
-        lab.power_on()?;
-        lab.wire()?;
+        let copy = |from: PathBuf, to: PathBuf| {
+            run::output(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(from).arg(to))
+        };
+        copy(machine.disk.clone(), lab.disk())?;
+        copy(machine.qemu.join(VARIABLES), lab.folder.join("variables.fd"))?;
+        lab.put_parameters(&machine.parameters)?;
+        lab.hardware = Some(machine);
         lab.start_far_shim()?;
-        lab.await_answer(start)?;
-        let booted = Booted { answer: start.elapsed() };
-        Ok((lab, booted))
+        Ok(lab)
     }
 
     /// The namespace of the host's management link.
@@ -82,48 +120,62 @@ impl Lab {
         format!("{}-host", self.prefix)
     }
 
-    fn insert_disk(&self, disk: &Path) -> Result<(), LabError> {
-        let copy = self.folder.join("disk.img");
-        run::output(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(disk).arg(&copy))?;
-        let file = self.folder.join("bf.cfg");
-        fs::write(&file, PARAMETERS).map_err(LabError::io("writing the parameters"))?;
-        let esp = format!("{}{ESP}", copy.display());
-        run::output(Command::new("mcopy").args(["-o", "-i", &esp]).arg(&file).arg("::bf.cfg"))?;
-        let variables = self.folder.join("variables.fd");
-        run::output(Command::new("cp").args(["--sparse=always", VARIABLES]).arg(&variables)).map(|_| ())
+    fn disk(&self) -> PathBuf {
+        self.folder.join("disk.img")
     }
 
-    fn power_on(&mut self) -> Result<(), LabError> {
-        let mut qemu = self.lasting(netns::Node::Card, "qemu-system-aarch64");
-        qemu.args(["-machine", "virt,iommu=smmuv3", "-cpu", "cortex-a72", "-smp", "2", "-m", "1G"]);
-        qemu.args(["-nodefaults", "-display", "none", "-no-user-config"]);
+    /// Switches it on, and connects its wires.
+    pub fn power_on(&mut self) -> Result<(), LabError> {
+        let mut command = self.lasting(netns::Node::Card, "env");
+        command.args(self.qemu_words());
+        self.machine = Some(Daemon::start("qemu", command, &self.folder, self.options.keep)?);
+        self.wire()
+    }
+
+    /// Takes its power away, whatever it is doing. What it had not written to the disk is lost.
+    pub fn cut_power(&mut self) {
+        self.machine().kill();
+        self.machine = None;
+    }
+
+    /// QEMU's command line, with the libraries that it runs with.
+    fn qemu_words(&self) -> Vec<OsString> {
+        let hardware = self.hardware.as_ref().expect("a lab that was assembled has it");
+        let of_qemu = |path: &str| hardware.qemu.join(path).display().to_string();
         let file = |name: &str| self.folder.join(name).display().to_string();
-        qemu.arg("-drive").arg(format!("if=pflash,format=raw,readonly=on,file={FIRMWARE}"));
-        qemu.arg("-drive").arg(format!("if=pflash,format=raw,file={}", file("variables.fd")));
-        qemu.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={}", file("disk.img")));
-        qemu.args(["-device", "virtio-blk-pci,drive=disk,bootindex=0,addr=0x8"]);
-        qemu.args(["-device", "virtio-rng-pci,addr=0x9"]);
-        qemu.arg("-chardev").arg(format!(
-            "socket,id=console,server=on,wait=off,path={},logfile={}",
+        let mut words = vec![format!("LD_LIBRARY_PATH={}", of_qemu(LIBRARIES)), of_qemu(QEMU)];
+        let mut add = |text: &str| words.extend(text.split(' ').map(str::to_owned));
+        add(
+            "-machine virt,iommu=smmuv3,gic-version=3 -cpu cortex-a72 -smp 2 -m 1G -nodefaults -display none -no-user-config",
+        );
+        add(&format!("-drive if=pflash,format=raw,readonly=on,file={}", of_qemu(FIRMWARE)));
+        add(&format!("-drive if=pflash,format=raw,file={}", file("variables.fd")));
+        // What the guest was told that it is on the disk has left QEMU.
+        add(&format!("-drive if=none,id=disk,format=raw,cache=writethrough,file={}", file("disk.img")));
+        add("-device virtio-blk-pci,drive=disk,bootindex=0,addr=0x8 -device virtio-rng-pci,addr=0x9");
+        add("-device i6300esb,addr=0xa -action watchdog=reset");
+        add(&format!(
+            "-chardev socket,id=console,server=on,wait=off,path={},logfile={},logappend=on",
             file("console.sock"),
             file("console.log")
         ));
-        qemu.args(["-serial", "chardev:console"]);
+        add("-serial chardev:console");
         // As the image's generic board has them: the management interface, then the E-Switch's.
         for (index, tap) in taps().into_iter().enumerate() {
-            qemu.arg("-netdev").arg(format!("tap,id=n{index},ifname={tap},script=no,downscript=no"));
-            qemu.arg("-device").arg(format!(
-                "virtio-net-pci,netdev=n{index},mac=02:00:00:00:02:{index:02x},romfile=,addr={:#x}",
-                index + 2
-            ));
+            add(&format!("-netdev tap,id=n{index},ifname={tap},script=no,downscript=no"));
+            let device = match hardware.uplink {
+                Uplink::Igb if index == UPLINK => "igb",
+                _ => "virtio-net-pci",
+            };
+            let (slot, mac) = (index + 2, format!("02:00:00:00:02:{index:02x}"));
+            add(&format!("-device {device},netdev=n{index},mac={mac},romfile=,addr={slot:#x}"));
         }
-        self.machine = Some(Daemon::start("qemu", qemu, &self.folder, self.options.keep)?);
-        Ok(())
+        words.into_iter().map(OsString::from).collect()
     }
 
     /// The machine.
     pub fn machine(&mut self) -> &mut Daemon {
-        self.machine.as_mut().expect("a lab that was booted has one")
+        self.machine.as_mut().expect("a lab that was switched on has one")
     }
 
     /// Moves the far ends of the machine's interfaces to where they belong.
@@ -161,58 +213,14 @@ impl Lab {
         await_socket(daemon, &socket)
     }
 
-    fn await_answer(&mut self, start: Instant) -> Result<(), LabError> {
-        loop {
-            self.machine().check()?;
-            let answer = self.nicctl(&["status", "-o", "json"])?;
+    /// Waits until it answers over gRPC, and is complete.
+    pub fn await_card(&mut self) -> Result<(), LabError> {
+        self.await_machine("an answer of the card", POWER_ON, |lab| {
+            let answer = lab.nicctl(&["status", "-o", "json"])?;
             let status: Value = serde_json::from_str(&answer.out).unwrap_or_default();
-            if status["datapath"]["connected"] == true {
-                return Ok(());
-            }
-            if start.elapsed() > POWER_ON {
-                let last = format!("{}{}\n{}", answer.out, answer.err, self.console_tail());
-                return Err(LabError::Late { what: "an answer of the card".into(), limit: POWER_ON, last });
-            }
-            std::thread::sleep(LOOK);
-        }
-    }
-
-    /// The end of what the machine wrote on its console.
-    pub fn console_tail(&self) -> String {
-        let text = fs::read(self.folder.join("console.log")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
-    }
-
-    /// Runs a line in the shell on the console, which an image of the test profile has; gives what it
-    /// printed.
-    pub fn shell(&mut self, line: &str) -> Result<String, LabError> {
-        let failed = || LabError::io("speaking to the console");
-        let mut stream = UnixStream::connect(self.folder.join("console.sock")).map_err(failed())?;
-        stream.set_read_timeout(Some(LOOK)).map_err(failed())?;
-        // What the line itself is echoed as has no such word in it.
-        let sent = format!("\nprintf 'twin-%s\\n' begin; {line}; printf 'twin-%s\\n' end\n");
-        stream.write_all(sent.as_bytes()).map_err(failed())?;
-        let (mut said, start) = (Vec::new(), Instant::now());
-        loop {
-            let mut buffer = [0; 4096];
-            match stream.read(&mut buffer) {
-                Ok(count) => said.extend_from_slice(&buffer[..count]),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(failed()(error)),
-            }
-            let text = String::from_utf8_lossy(&said).replace('\r', "");
-            if let Some((_, rest)) = text.split_once("twin-begin\n")
-                && let Some((printed, _)) = rest.split_once("twin-end\n")
-            {
-                return Ok(printed.to_owned());
-            }
-            if start.elapsed() > WORD {
-                let what = format!("an answer to `{line}` on the console");
-                return Err(LabError::Late { what, limit: WORD, last: text });
-            }
-        }
+            let complete = status["datapath"]["connected"] == true;
+            Ok(if complete { Ok(()) } else { Err(format!("{}{}", answer.out, answer.err)) })
+        })
     }
 
     /// Starts to capture what comes to the host over the management link.
@@ -221,6 +229,9 @@ impl Lab {
         Capture::start(netns::within(&self.host(), "tcpdump"), MANAGEMENT, &file)
     }
 }
+
+/// Which of the machine's interfaces is the uplink.
+const UPLINK: usize = 1;
 
 /// The machine's interfaces in the order of their places on its bus.
 fn taps() -> Vec<String> {

@@ -1,94 +1,86 @@
-//! `twin`: boots an image in QEMU, and has two VMs and a peer behind a VXLAN tunnel talk through it.
-//! `cargo xtask twin` builds all that is needed and starts it as root. The exit status says whether the story
-//! held.
-//!
-//! It knows what the library of this crate knows. Whatever it measures is measured on an emulated processor:
-//! that things work, not how fast a card is.
-
-#![forbid(unsafe_code)]
+//! The main job, on a card that has just been switched on.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use e2e::overlay::{Endpoint, Underlay};
-use e2e::story::{self, Story, count};
-use e2e::{Booted, Lab, LabError, Node, Place, Stats, number, sweep};
+use e2e::story::{Story, count};
+use e2e::{Lab, LabError, Node, Place, Stats, number};
+
+use crate::card::{self, RATE, TCP, UDP};
 
 /// The packets that are counted one by one, each way.
 const PACKETS: u64 = 2_000;
-/// How many a second: an emulated processor that was kept waiting has to catch up within its queues.
-const RATE: u64 = 200;
+/// Packets that come faster, and how many a second.
+const HURRIED: u64 = 5_000;
+const HURRY: u64 = 1_000;
 /// Octets of each TCP stream.
 const STREAM: u64 = 2 << 20;
 /// Several times what the image lets pass between two readings of counters.
 const COUNTERS: Duration = Duration::from_millis(2_500);
-/// Ports of the receivers.
-const UDP: u16 = 5001;
-const TCP: u16 = 5002;
+/// How long it may take until the E-Switch has a flow.
+const IN_HARDWARE: Duration = Duration::from_secs(60);
+/// How long it may take until something is forwarded, when the configuration is in force.
+const FIRST_PACKET: Duration = Duration::from_secs(60);
+/// What a card may use of its memory beside hugepages.
+const MEMORY_KIB: u64 = 200 << 10;
 
-/// Boots an image in QEMU and has two VMs and a peer talk through it.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
-    /// The image.
-    #[arg(long, value_name = "FILE", required_unless_present = "clean")]
-    disk: Option<PathBuf>,
-    /// Write the figures here.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Leave the twin running, and print commands to look around.
-    #[arg(long)]
-    keep: bool,
-    /// Remove twins and labs that were kept, and what killed ones left behind; no story.
-    #[arg(long)]
-    clean: bool,
-}
-
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let (false, Some(disk)) = (arguments.clean, &arguments.disk) else {
-        let removed = sweep::abandoned();
-        println!("removed {}: {}", removed.len(), removed.join(", "));
-        return ExitCode::SUCCESS;
-    };
-    story::exit_code("twin", run(&arguments, disk))
-}
-
-fn run(arguments: &Arguments, disk: &Path) -> Result<bool, LabError> {
-    let start = Instant::now();
-    println!("nic-agent: the image {} on an emulated card", disk.display());
-    let (mut lab, booted) = Lab::boot(disk, arguments.keep)?;
-    let mut story = Story::new();
-    let told = tell(&mut lab, &mut story, booted);
-    if told.is_err() || !story.held() {
-        println!("\n{}\n--- console\n{}", lab.operators_view(), lab.console_tail());
-    }
-    if arguments.keep {
-        invite(&lab);
-    }
-    told?;
-    story.finish(start, arguments.json.as_deref())
-}
-
-fn tell(lab: &mut Lab, story: &mut Story, booted: Booted) -> Result<(), LabError> {
+pub(crate) fn tell(lab: &mut Lab, story: &mut Story) -> Result<(), LabError> {
     let (vm1, vm2, peer) = (Node::Host1.place(), Node::Host2.place(), Node::Wire.place());
-    let power_on = Instant::now() - booted.answer;
-    came_up(lab, story, booted)?;
+    let power_on = Instant::now();
+    lab.power_on()?;
     lab.make_overlay(Endpoint::Kernel, Underlay::Ipv4)?;
-    configured(lab, story, vm1, vm2)?;
-    reached(lab, story, power_on, &[(vm1, peer), (peer, vm2), (vm2, vm1)])?;
-    counted(lab, story, &[(vm1, peer, "vm1"), (peer, vm1, "uplink")])?;
-    streams(lab, story, &[(vm1, peer), (peer, vm2)])
-}
-
-fn came_up(lab: &mut Lab, story: &mut Story, booted: Booted) -> Result<(), LabError> {
+    lab.await_card()?;
     story.chapter("The image boots, and answers over the management link");
-    let seconds = booted.answer.as_secs_f64();
+    let seconds = power_on.elapsed().as_secs_f64();
     story.say(format!("from power-on to an answer over gRPC: {seconds:.0} s, emulated"));
     story.figure("seconds_to_answer", seconds);
+    configured(lab, story, vm1, vm2)?;
+    first_packet(lab, story, vm1, peer)?;
+    let seconds = power_on.elapsed().as_secs_f64();
+    story.say(format!("from power-on to the first packet that was forwarded: {seconds:.0} s, emulated"));
+    story.figure("seconds_to_forwarding", seconds);
+    in_order(lab, story)?;
+    reached(lab, story, &[(vm1, peer), (peer, vm2), (vm2, vm1)])?;
+    counted(lab, story, &[(vm1, peer, "vm1"), (peer, vm1, "uplink")])?;
+    streams(lab, story, &[(vm1, peer), (peer, vm2)])?;
+    hurried(lab, story, vm1, peer)
+}
+
+/// What is lost when packets come faster than an emulated processor may be let run, and where. The tap device's
+/// queue is in front of the card: a card whose wire is full has pause frames or loses them too.
+fn hurried(lab: &Lab, story: &mut Story, from: Place, to: Place) -> Result<(), LabError> {
+    story.chapter("Faster than an emulated processor");
+    let dropped = |lab: &Lab| lab.statistic(from.node, "eth0", "tx_dropped");
+    let before = dropped(lab)?;
+    let received = lab.udp(from, to, UDP, HURRIED, HURRY)?;
+    let queue = dropped(lab)? - before;
+    let lost = HURRIED - received.distinct;
+    story.say(format!(
+        "{} at {}/s: {} did not arrive, of which the queue before the machine dropped {}",
+        count(HURRIED),
+        count(HURRY),
+        count(lost),
+        count(queue)
+    ));
+    story.figure("hurried_lost", lost);
+    story.figure("hurried_lost_before_the_machine", queue);
+    story.claim(received.duplicates == 0, "none arrived twice");
+    Ok(())
+}
+
+/// Waits for the first answer that comes through it.
+fn first_packet(lab: &mut Lab, story: &mut Story, from: Place, to: Place) -> Result<(), LabError> {
+    lab.until("a packet that is forwarded", FIRST_PACKET, |lab| {
+        let answered = number(&lab.ping(from, to.ipv4().into(), 1, 1.0)?["answered"]);
+        Ok(if answered == 1 { Ok(()) } else { Err("no answer".into()) })
+    })?;
+    story.say(format!("{} reaches {}", from.node.name(), to.node.name()));
+    Ok(())
+}
+
+fn in_order(lab: &mut Lab, story: &mut Story) -> Result<(), LabError> {
+    story.chapter("What its console says of it");
     let units = lab.shell("systemctl show -p ActiveState -p NRestarts nic-agent nic-datapath")?;
     let lines = |wanted: &str| units.lines().filter(|line| *line == wanted).count();
     story.claim(lines("ActiveState=active") == 2, "both units are active");
@@ -110,7 +102,7 @@ fn came_up(lab: &mut Lab, story: &mut Story, booted: Booted) -> Result<(), LabEr
     let field = |name| kib(name).unwrap_or(0);
     let used = field("MemTotal") - field("MemAvailable") - field("Hugetlb");
     story.figure("memory_used_kib", used);
-    story.say(format!("memory used beside hugepages: {} MiB", used / 1024));
+    story.claim(used <= MEMORY_KIB, format!("memory used beside hugepages: {} MiB", used / 1024));
     Ok(())
 }
 
@@ -119,24 +111,17 @@ fn configured(lab: &Lab, story: &mut Story, vm1: Place, vm2: Place) -> Result<()
     let ping = lab.ping(vm1, vm2.ipv4().into(), 2, 0.5)?;
     let answered = number(&ping["answered"]);
     story.claim(answered == 0, format!("before that vm1 pings vm2: {answered} of 2 answered"));
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/overlay.yaml");
-    let answer = lab.nicctl(&["apply", "-f", &file.to_string_lossy(), "--yes", "--wait"])?;
-    story.show(&format!("{}{}", answer.out, answer.err));
-    story.claim(answer.code == 0, "accepted, stored, and reported applied by the datapath");
-    Ok(())
+    card::configure(lab, story)
 }
 
-fn reached(lab: &Lab, story: &mut Story, power_on: Instant, ways: &[(Place, Place)]) -> Result<(), LabError> {
+fn reached(lab: &Lab, story: &mut Story, ways: &[(Place, Place)]) -> Result<(), LabError> {
     story.chapter("Everybody reaches everybody: ARP, neighbor discovery, ICMP");
-    for (index, &(from, to)) in ways.iter().enumerate() {
+    for &(from, to) in ways {
         for address in [IpAddr::V4(to.ipv4()), IpAddr::V6(to.ipv6())] {
             let ping = lab.ping(from, address, 5, 2.0)?;
             let answered = number(&ping["answered"]);
             story
                 .claim(answered == 5, format!("{} -> {address}: {answered} of 5 answered", from.node.name()));
-            if index == 0 && address.is_ipv4() {
-                story.figure("seconds_to_forwarding", power_on.elapsed().as_secs_f64());
-            }
         }
     }
     Ok(())
@@ -146,7 +131,9 @@ fn counted(lab: &mut Lab, story: &mut Story, ways: &[(Place, Place, &str)]) -> R
     story.chapter("Numbered packets, into the tunnel and out of it, by the E-Switch of the machine");
     for &(from, to, port) in ways {
         lab.udp(from, to, UDP, 1, RATE)?;
-        lab.await_hardware(port, &format!("eth_dst={}", to.mac_text()))?;
+        // Not ARP, which stays in software.
+        let texts = [&format!("eth_dst={}", to.mac_text()), "eth_type=0x0800"];
+        lab.await_all_hardware(port, &texts, IN_HARDWARE)?;
         let before = stats(lab)?;
         let management = lab.capture_management()?;
         let received = lab.udp(from, to, UDP, PACKETS, RATE)?;
@@ -204,7 +191,7 @@ fn streams(lab: &Lab, story: &mut Story, ways: &[(Place, Place)]) -> Result<(), 
 }
 
 /// Commands to look around with.
-fn invite(lab: &Lab) {
+pub(crate) fn invite(lab: &Lab) {
     let folder = lab.folder().display();
     println!("\nThe twin goes on. As root:");
     println!("  nicctl --server unix:{folder}/shim.sock status; ... flows; ... stats");
