@@ -59,6 +59,27 @@ pub(crate) struct Arguments {
     common: Common,
 }
 
+impl Arguments {
+    /// What a board has if nothing else is said.
+    fn new(board: &str, common: Common) -> Self {
+        Self {
+            board: board.to_owned(),
+            kernel: None,
+            profile: For::Ordinary,
+            quick: false,
+            version: None,
+            parameters: None,
+            overlay: None,
+            key: None,
+            cert: None,
+            bundle_keys: None,
+            bfb_key: None,
+            twice: false,
+            common,
+        }
+    }
+}
+
 /// Whose kernel an image has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kernel {
@@ -269,6 +290,16 @@ fn compare(made: &Made, again: &Made) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Makes what there is for every board, each twice, in a test; quickly, for the twin has what is shipped.
+pub(crate) fn test() -> bool {
+    let common = Common::for_tests();
+    let make = |board: &str| main(&Arguments { quick: true, twice: true, ..Arguments::new(board, common) });
+    match Boards::built_in() {
+        Ok(boards) => boards.names().all(|board| make(board) == ExitCode::SUCCESS),
+        Err(error) => verb::report(&error) == ExitCode::SUCCESS,
+    }
+}
+
 /// An image that the twin boots.
 #[derive(Debug, Clone)]
 pub(crate) struct ForTwin {
@@ -289,19 +320,13 @@ pub(crate) fn for_twin(wanted: &ForTwin) -> Result<(Image, Release), Box<dyn Err
         newer => Some(version_of(epoch()? + newer)),
     };
     let arguments = Arguments {
-        board: "generic".to_owned(),
         kernel: wanted.kernel,
         profile: For::Test,
         quick: wanted.quick,
         version,
-        parameters: None,
         overlay: wanted.overlay.clone(),
-        key: None,
-        cert: None,
-        bundle_keys: None,
-        bfb_key: None,
         twice: wanted.twice,
-        common: wanted.common,
+        ..Arguments::new("generic", wanted.common)
     };
     let places = Places::of_repository()?;
     let made = make(&arguments, &places, &Boards::built_in()?)?;

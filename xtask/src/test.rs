@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use crate::cargo::{self, PROFILE, Program, cargo};
 use crate::process::{self, Privilege};
-use crate::{cross, demo, lint, setup, twin};
+use crate::{cross, demo, image, lint, setup, twin};
 use programs::{Counts, How};
 
 /// A part of the tests.
@@ -41,12 +41,14 @@ pub(crate) enum Part {
     Demo,
     /// The programs for aarch64; with --all also the tests of pure crates, emulated
     Cross,
+    /// What there is for every card, made twice; only with --all, or by name
+    Images,
     /// An image, booted in QEMU; with --all as it is shipped, and made twice
     Twin,
 }
 
 /// The order: what fails fast comes first.
-const ALL: [Part; 13] = [
+const ALL: [Part; 14] = [
     Part::Lint,
     Part::Unit,
     Part::Sim,
@@ -59,6 +61,7 @@ const ALL: [Part; 13] = [
     Part::E2e,
     Part::Demo,
     Part::Cross,
+    Part::Images,
     Part::Twin,
 ];
 
@@ -80,7 +83,7 @@ const UNSAFE: [&str; 6] = ["-p", "dpdk", "-p", "net-eswitch", "-p", "nic-offload
 impl Part {
     /// Whether it runs programs of the one build.
     fn needs_build(self) -> bool {
-        !matches!(self, Part::Lint | Part::Models | Part::Asan | Part::Cross | Part::Twin)
+        !matches!(self, Part::Lint | Part::Models | Part::Asan | Part::Cross | Part::Images | Part::Twin)
     }
 
     /// Whether a test program belongs to it.
@@ -130,7 +133,7 @@ pub(crate) fn main(all: bool, parts: &[Part]) -> ExitCode {
     if privilege == Privilege::None {
         return demo::needs_root("test");
     }
-    let usual = |part: &Part| parts.is_empty() && (all || *part != Part::Asan);
+    let usual = |part: &Part| parts.is_empty() && (all || !matches!(part, Part::Asan | Part::Images));
     let wanted: Vec<Part> = ALL.into_iter().filter(|part| usual(part) || parts.contains(part)).collect();
     let run = Run { all, privilege };
     // The build comes when the first part wants it: what fails without one fails sooner.
@@ -180,6 +183,7 @@ impl Run {
             Part::Doc => self.cargo_test(&["--profile", PROFILE, "--workspace", "--doc"]),
             Part::Demo => self.demo(programs),
             Part::Cross => (cross::test(self.all), Counts::default()),
+            Part::Images => (image::test(), Counts::default()),
             Part::Twin => (twin::test(self.privilege, self.all), Counts::default()),
             Part::Unit | Part::Sim => self.programs(part, programs, How::Plain),
             Part::Dpdk => self.programs(part, programs, How::Root(self.privilege)),
