@@ -60,7 +60,7 @@ pub(crate) enum Tale {
     Power,
     /// A damaged data partition, a full ESP, parameters of nonsense
     Damage,
-    /// The uplink is a virtual function behind an IOMMU, driven by DPDK
+    /// A virtual function of igb, behind an IOMMU, is given to DPDK
     Igb,
     /// All of them
     All,

@@ -9,7 +9,7 @@
 //! | `agent` | nic-agent alone is replaced while packets cross the card |
 //! | `power` | the power goes in the middle of an install, after an activation, in a first boot |
 //! | `damage` | the data partition is garbage, the ESP full, the parameters nonsense |
-//! | `igb` | the uplink is a virtual function of a card with SR-IOV, driven by DPDK behind an IOMMU |
+//! | `igb` | a virtual function of a card with SR-IOV is given to DPDK in nic-datapath, behind an IOMMU |
 //!
 //! It knows what the library of this crate knows. Whatever it measures is measured on an emulated processor:
 //! that things work, not how fast a card is.
