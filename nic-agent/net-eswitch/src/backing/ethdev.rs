@@ -244,10 +244,9 @@ fn start(port: u16) -> Result<*mut rte_mempool, (&'static str, i32)> {
     check("it does not start", unsafe { dpdk_sys::rte_eth_dev_start(port) })?;
     // A virtual function may be allowed neither: it then gets what its card gives it.
     // SAFETY: the port runs.
-    unsafe {
-        dpdk_sys::rte_eth_promiscuous_enable(port);
-        dpdk_sys::rte_eth_allmulticast_enable(port);
-    }
+    unsafe { dpdk_sys::rte_eth_promiscuous_enable(port) };
+    // SAFETY: as above.
+    unsafe { dpdk_sys::rte_eth_allmulticast_enable(port) };
     Ok(pool)
 }
 
