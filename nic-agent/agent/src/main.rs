@@ -2,7 +2,7 @@
 //!
 //! It serves nic.v1, keeps the configuration in a store, and keeps nic-datapath at the newest revision. On a
 //! card with slots it updates the card's software, and blesses a version that does its work. This crate is
-//! wiring; what it wires is in [`bindings`], [`boot`], [`feed`], [`figures`], [`launch()`], [`slots`] and [`trial`].
+//! wiring; what it wires is in [`bindings`], [`boot`], [`feed`], [`figures`], [`launch`], [`slots`] and [`trial`].
 //!
 //! It may be killed at any time: what was acknowledged is on disk, and nic-datapath goes on by its last
 //! policy until the next start.

@@ -31,8 +31,6 @@ reasons! {
     PortUnconfigured: "port.unconfigured", "The packet entered by a port that no Port resource opens.";
     PortDisabled: "port.disabled", "The packet entered by a port that is administratively down.";
     SourceMac: "port.source_mac", "The source MAC address is not one that the port may use.";
-    ManagementSource: "management.source", "The packet has the source MAC address of the card's own management and is not from there, or is from there and has another, or another VLAN.";
-    ManagementFull: "management.full", "The card's management interface takes no more frames: their rate is above its limit, its queue is full, or it is down.";
     ArpSender: "port.arp_sender", "The sender hardware address of an ARP packet is not one that the port may use.";
     NoRule: "flow_rules.no_match", "No FlowRule matches the packet, and its port is attached to no bridge.";
     RuleDrop: "flow_rules.drop", "The FlowRule that matches the packet drops it.";
@@ -70,6 +68,8 @@ reasons! {
     ReceiveNoBuffer: "receive.no_buffer", "No packet buffer was left to receive into.";
     ReceiveError: "receive.error", "The port refused the frame: it was damaged, or longer than a packet buffer.";
     ReceiveMultiSegment: "receive.segments", "The frame came in several buffers and does not fit into one.";
+    ManagementSource: "management.source", "The packet has the source MAC address of the card's own management and is not from there, or is from there and has another, or another VLAN.";
+    ManagementFull: "management.full", "The card's management interface takes no more frames: their rate is above its limit, its queue is full, or it is down.";
 }
 
 impl DropReason {
