@@ -52,7 +52,7 @@ fn refused_while_written(bytes: &[u8], why: impl Fn(&InstallError) -> bool) {
 }
 
 /// Where the targets begin.
-fn behind_metadata(bundle: &[u8]) -> usize {
+pub(super) fn behind_metadata(bundle: &[u8]) -> usize {
     let length = bundle[8..12].try_into().expect("four octets");
     12 + u32::from_le_bytes(length) as usize
 }
