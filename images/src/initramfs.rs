@@ -56,11 +56,7 @@ pub(crate) struct Initramfs<'a> {
 impl Initramfs<'_> {
     /// Writes it, compressed.
     pub(crate) fn write(&self, path: &Path) -> Result<(), ImageError> {
-        let mut archive = Archive::default();
-        FOLDERS.iter().for_each(|folder| archive.folder(folder));
-        archive.file("init", read(self.init)?, true);
-        archive.file("bin/busybox", read(self.busybox)?, true);
-        WORDS.iter().for_each(|word| archive.link(&format!("bin/{word}"), "busybox"));
+        let mut archive = shell(self.init, self.busybox, &FOLDERS, &WORDS)?;
         archive.file("sbin/dmsetup", read(&self.tree.join(DMSETUP))?, true);
         archive.file("lib/ld-linux-aarch64.so.1", read(&self.tree.join(LOADER))?, true);
         for library in libraries(self.tree, Path::new(DMSETUP))? {
@@ -76,6 +72,21 @@ impl Initramfs<'_> {
         archive.file("modules", list.into_bytes(), false);
         pack(&archive, "-19", path)
     }
+}
+
+/// What every first file system begins with: an `init`, the shell that it is for, and the words that it uses.
+pub(crate) fn shell(
+    init: &Path,
+    busybox: &Path,
+    folders: &[&str],
+    words: &[&str],
+) -> Result<Archive, ImageError> {
+    let mut archive = Archive::default();
+    folders.iter().for_each(|folder| archive.folder(folder));
+    archive.file("init", read(init)?, true);
+    archive.file("bin/busybox", read(busybox)?, true);
+    words.iter().for_each(|word| archive.link(&format!("bin/{word}"), "busybox"));
+    Ok(archive)
 }
 
 /// Writes an archive, compressed with that much effort.

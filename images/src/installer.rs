@@ -4,10 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::cpio::Archive;
 use crate::disk::{DISK_SIZE, MIB};
 use crate::error::ImageError;
-use crate::initramfs::{pack, read};
+use crate::initramfs::{pack, shell};
 
 /// Busybox's words that the installer uses.
 const WORDS: [&str; 17] = [
@@ -34,11 +33,7 @@ pub(crate) struct Installer<'a> {
 impl Installer<'_> {
     /// Writes it, compressed.
     pub(crate) fn write(&self, path: &Path) -> Result<(), ImageError> {
-        let mut archive = Archive::default();
-        FOLDERS.iter().for_each(|folder| archive.folder(folder));
-        archive.file("init", read(self.init)?, true);
-        archive.file("bin/busybox", read(self.busybox)?, true);
-        WORDS.iter().for_each(|word| archive.link(&format!("bin/{word}"), "busybox"));
+        let mut archive = shell(self.init, self.busybox, &FOLDERS, &WORDS)?;
         archive.file("image/about", format!("{} {}\n", self.version, DISK_SIZE / MIB).into_bytes(), false);
         let mut list = String::new();
         let mut disk = File::open(self.disk).map_err(ImageError::file("reading", self.disk))?;

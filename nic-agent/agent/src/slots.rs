@@ -92,7 +92,7 @@ pub(crate) fn serve(
         .with_store(Box::new(move |path| copy(&copied, path)), Box::new(move || asked.state().revision().0));
     let updater = Arc::new(Updater::new(Arc::new(folders)).launched(options.launched));
     let slot = match updater.status() {
-        Ok(status) => matches!(status.stage, Some(Stage::Bootable(Some(Tries { done: 1.., .. })))),
+        Ok(status) => status.stage.is_some_and(Stage::is_tried),
         Err(error) => {
             tracing::error!(%error, "whether this version is on trial cannot be told");
             false

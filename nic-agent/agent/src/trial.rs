@@ -75,25 +75,21 @@ impl OnTrial {
         let (updater, store) = (Arc::clone(&self.updater), Arc::clone(&self.store));
         let blessed = tokio::task::spawn_blocking(move || {
             updater.bless()?;
-            let blessed = updater.bless_agent()?;
+            updater.bless_agent()?;
             // From here on there is a way back by the copy only.
             if let Err(error) = store.release() {
                 tracing::error!(%error, "the store stays as the version before wrote it until the next change");
             }
-            Ok::<_, MediumError>(blessed)
+            Ok::<_, MediumError>(())
         });
-        match blessed.await {
-            Ok(Ok(_)) => true,
-            // The ESP may come back; without a blessing the boot loader goes back one day.
-            Ok(Err(error)) => {
-                tracing::error!(%error, "this version cannot be blessed");
-                false
-            }
-            Err(error) => {
-                tracing::error!(%error, "this version cannot be blessed");
-                false
-            }
-        }
+        let error = match blessed.await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        // The ESP may come back; without a blessing the boot loader goes back one day.
+        tracing::error!(error, "this version cannot be blessed");
+        false
     }
 
     /// The next try.

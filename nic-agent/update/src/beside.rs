@@ -63,7 +63,7 @@ impl Beside {
 
     /// Whether it may still prove itself, or is doing so.
     pub(crate) const fn is_on_trial(&self) -> bool {
-        matches!(self.stage, Stage::Bootable(Some(Tries { done: 1.., .. } | Tries { left: 1.., .. })))
+        self.stage.is_tried() || matches!(self.stage, Stage::Bootable(Some(Tries { left: 1.., .. })))
     }
 }
 
@@ -74,8 +74,7 @@ impl fmt::Display for Beside {
             Stage::Partial => f.write_str(PARTIAL),
             Stage::Staged => f.write_str(STAGED),
             Stage::Bootable(None) => Ok(()),
-            Stage::Bootable(Some(Tries { left, done: 0 })) => write!(f, "+{left}"),
-            Stage::Bootable(Some(Tries { left, done })) => write!(f, "+{left}-{done}"),
+            Stage::Bootable(Some(tries)) => tries.fmt(f),
         }
     }
 }
@@ -115,6 +114,11 @@ impl Kept {
         let mut found: Vec<Beside> = self.all().filter(|beside| beside.is_for(image)).copied().collect();
         found.sort_by_key(|beside| Reverse(beside.version));
         found
+    }
+
+    /// The one of a version that is proving itself with an image.
+    pub(crate) fn tried(&self, image: Version, agent: Option<Version>) -> Option<Beside> {
+        self.on(image).into_iter().find(|beside| Some(beside.version) == agent && beside.stage.is_tried())
     }
 
     /// What a start takes with an image, the best first; the image's own, if there is none.

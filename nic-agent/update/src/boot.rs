@@ -82,10 +82,7 @@ pub(crate) fn deactivate(esp: &dyn Folder, files: &Files, running: Version) -> i
 /// Says of a version that it has proven itself. False if that had been said.
 pub(crate) fn bless(esp: &dyn Folder, files: &Files, version: Version) -> io::Result<bool> {
     let blessed = files.of(version).any(|file| file.entry.stage == Stage::Bootable(None));
-    let mut counted = files.of(version).filter(|file| {
-        // One whose count begins with none left was given up by an operator.
-        matches!(file.entry.stage, Stage::Bootable(Some(Tries { done: 1.., .. })))
-    });
+    let mut counted = files.of(version).filter(|file| file.entry.stage.is_tried());
     if !blessed {
         let Some(file) = counted.next() else { return Ok(false) };
         rename(esp, file, Stage::Bootable(None))?;

@@ -26,6 +26,16 @@ pub struct Tries {
     pub done: u32,
 }
 
+/// As it is written behind a version.
+impl fmt::Display for Tries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Tries { left, done: 0 } => write!(f, "+{left}"),
+            Tries { left, done } => write!(f, "+{left}-{done}"),
+        }
+    }
+}
+
 /// What a file on the ESP is to the boot loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -35,6 +45,14 @@ pub enum Stage {
     Staged,
     /// It is a boot entry; one without a count has proven itself.
     Bootable(Option<Tries>),
+}
+
+impl Stage {
+    /// Whether it began to prove itself, and has not done so. One whose count begins with none left was given up by
+    /// an operator.
+    pub const fn is_tried(self) -> bool {
+        matches!(self, Stage::Bootable(Some(Tries { done: 1.., .. })))
+    }
 }
 
 /// A file of ours on the ESP.
@@ -81,8 +99,7 @@ impl fmt::Display for Entry {
             Stage::Partial => f.write_str(PARTIAL),
             Stage::Staged => f.write_str(STAGED),
             Stage::Bootable(None) => f.write_str(BOOTED),
-            Stage::Bootable(Some(Tries { left, done: 0 })) => write!(f, "+{left}{BOOTED}"),
-            Stage::Bootable(Some(Tries { left, done })) => write!(f, "+{left}-{done}{BOOTED}"),
+            Stage::Bootable(Some(tries)) => write!(f, "{tries}{BOOTED}"),
         }
     }
 }

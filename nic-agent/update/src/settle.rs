@@ -2,9 +2,8 @@
 
 use std::io;
 
-use crate::beside::{Beside, Kept};
+use crate::beside::Kept;
 use crate::boot::Files;
-use crate::entry::{Stage, Tries};
 use crate::error::{MediumError, medium};
 use crate::kept::{self, Copied, Of};
 use crate::medium::{Card, Folder};
@@ -62,10 +61,8 @@ pub fn on_trial(card: &dyn Card, launched: Option<Version>) -> Result<bool, Medi
     let running = card.running().version;
     let files = Files::list(card.esp()).map_err(medium("reading the boot entries"))?;
     let kept = Kept::list(card.data()).map_err(medium("looking for another nic-agent"))?;
-    let tried = |stage: Stage| matches!(stage, Stage::Bootable(Some(Tries { done: 1.., .. })));
-    let slot = files.best(running).is_some_and(|file| tried(file.entry.stage));
-    let agent = |beside: &Beside| Some(beside.version) == launched && tried(beside.stage);
-    Ok(slot || kept.on(running).iter().any(agent))
+    let slot = files.best(running).is_some_and(|file| file.entry.stage.is_tried());
+    Ok(slot || kept.tried(running, launched).is_some())
 }
 
 /// Puts the copy of a version in the store's place, if a rollback to that asked for it.

@@ -205,17 +205,13 @@ impl Updater {
     /// # Errors
     /// It does not count then.
     pub fn bless_agent(&self) -> Result<bool, MediumError> {
-        let (Some(agent), data) = (self.agent, self.card.data()) else { return Ok(false) };
-        let kept = self.kept()?.on(self.card.running().version);
-        let counted = |it: &&Beside| {
-            // One whose count begins with none left was given up by an operator.
-            it.version == agent && matches!(it.stage, Stage::Bootable(Some(Tries { done: 1.., .. })))
-        };
-        let Some(file) = kept.iter().find(counted) else { return Ok(false) };
-        beside::rename(data, file, Stage::Bootable(None)).map_err(medium("renaming nic-agent"))?;
-        let older = kept.iter().filter(|it| it.version < agent);
+        let (image, data, kept) = (self.card.running().version, self.card.data(), self.kept()?);
+        let Some(file) = kept.tried(image, self.agent) else { return Ok(false) };
+        beside::rename(data, &file, Stage::Bootable(None)).map_err(medium("renaming nic-agent"))?;
+        let kept = kept.on(image);
+        let older = kept.iter().filter(|it| it.version < file.version);
         beside::remove(data, older).map_err(medium("removing an older nic-agent"))?;
-        tracing::info!(version = %agent, "this nic-agent has proven itself");
+        tracing::info!(version = %file.version, "this nic-agent has proven itself");
         Ok(true)
     }
 
@@ -224,12 +220,7 @@ impl Updater {
     /// # Errors
     /// A medium cannot be read.
     pub fn agent_on_trial(&self) -> Result<Option<Beside>, MediumError> {
-        let kept = self.kept()?.on(self.card.running().version);
-        let counted = |it: &Beside| {
-            Some(it.version) == self.agent
-                && matches!(it.stage, Stage::Bootable(Some(Tries { done: 1.., .. })))
-        };
-        Ok(kept.into_iter().find(counted))
+        Ok(self.kept()?.tried(self.card.running().version, self.agent))
     }
 
     /// Says that what runs has proven itself. False if that had been said, or if it was given up.

@@ -334,6 +334,17 @@ impl Lab {
         &mut self,
         what: &str,
         limit: Duration,
+        holds: impl FnMut(&mut Lab) -> Result<Result<(), String>, LabError>,
+    ) -> Result<(), LabError> {
+        self.until_at(LOOK, what, limit, holds)
+    }
+
+    /// The same, with that time between two looks.
+    pub(crate) fn until_at(
+        &mut self,
+        look: Duration,
+        what: &str,
+        limit: Duration,
         mut holds: impl FnMut(&mut Lab) -> Result<Result<(), String>, LabError>,
     ) -> Result<(), LabError> {
         let start = Instant::now();
@@ -343,7 +354,7 @@ impl Lab {
                 Err(last) if start.elapsed() > limit => {
                     return Err(LabError::Late { what: what.to_owned(), limit, last });
                 }
-                Err(_) => std::thread::sleep(LOOK),
+                Err(_) => std::thread::sleep(look),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::bundle::{self, BundleError, Contents, Key, Kind, Manifest, Source, make_root};
+use crate::bundle::{BundleError, Kind, make_root};
 use crate::entry::{Stage, TRIES, Tries};
 use crate::medium::Card;
 use crate::{
@@ -10,58 +10,26 @@ use crate::{
     on_trial, settle,
 };
 
-use super::world::{BOARD, Booted, FATES, World, version};
-use super::{EXPIRES, key, new_key, number, root, time};
+use super::world::{Booted, FATES, World, version};
+use super::{EXPIRES, Recipe, key, new_key, number, root, time};
 
 /// Versions of the series of image 1.
 fn agent(patch: u32) -> Version {
     Version::new(1, 0, patch)
 }
 
-fn program(version: Version) -> Vec<u8> {
+pub(super) fn program(version: Version) -> Vec<u8> {
     let seed = version.to_string();
     seed.bytes().cycle().zip(0..30_001_usize).map(|(byte, at)| byte ^ (at / 11) as u8).collect()
 }
 
-/// How a bundle differs from an ordinary one.
-struct Recipe<'a> {
-    version: Version,
-    release: u64,
-    board: &'a str,
-    expires: u64,
-    key: &'a Key,
-    roots: Vec<Vec<u8>>,
-}
-
-impl Recipe<'_> {
-    fn of(patch: u32) -> Recipe<'static> {
-        Recipe {
-            version: agent(patch),
-            release: u64::from(patch),
-            board: BOARD,
-            expires: EXPIRES,
-            key: key(),
-            roots: vec![root().clone()],
-        }
-    }
-
-    fn bundle(&self) -> Vec<u8> {
-        let program = program(self.version);
-        let contents = Contents {
-            manifest: Manifest { board: self.board.to_owned(), version: self.version, kind: Kind::Agent },
-            release: number(self.release),
-            expires: time(self.expires),
-            targets: vec![Source::Bytes(&program)],
-        };
-        let mut bytes = Vec::new();
-        let keys = std::slice::from_ref(self.key);
-        bundle::write(&mut bytes, &self.roots, keys, &contents).expect("a bundle");
-        bytes
-    }
+/// An ordinary bundle of nic-agent alone.
+fn recipe(patch: u32) -> Recipe<'static> {
+    Recipe { kind: Kind::Agent, version: agent(patch), ..Recipe::of(patch) }
 }
 
 fn install(card: &Updater, patch: u32) -> Result<crate::Installed, InstallError> {
-    card.install(&mut Recipe::of(patch).bundle().as_slice())
+    card.install(&mut recipe(patch).bundle().as_slice())
 }
 
 fn flashed() -> World {
@@ -284,42 +252,42 @@ fn an_agent_that_is_older_of_another_series_or_board_or_signed_by_others_is_refu
     for patch in [1, 2] {
         is(
             &world,
-            newer(Recipe::of(patch)),
+            newer(recipe(patch)),
             &|error| matches!(error, InstallError::NotNewer { running, .. } if *running == agent(2)),
         );
     }
     is(
         &world,
-        Recipe { version: version(1), ..newer(Recipe::of(1)) },
+        Recipe { version: version(1), ..newer(recipe(1)) },
         &|error| matches!(error, InstallError::NotNewer { running, .. } if *running == version(1)),
     );
     for other in [Version::new(1, 1, 0), version(2)] {
         is(
             &world,
-            Recipe { version: other, ..newer(Recipe::of(3)) },
+            Recipe { version: other, ..newer(recipe(3)) },
             &|error| matches!(error, InstallError::Series { bundle, image } if (*bundle, *image) == (other, version(1))),
         );
     }
     is(
         &world,
-        Recipe { board: "bluefield3", ..Recipe::of(3) },
+        Recipe { board: "bluefield3", ..recipe(3) },
         &|error| matches!(error, InstallError::Board { bundle, .. } if bundle == "bluefield3"),
     );
-    is(&world, Recipe { release: 1, ..Recipe::of(3) }, &|error| {
+    is(&world, Recipe { release: 1, ..recipe(3) }, &|error| {
         matches!(error, InstallError::Metadata(MetadataError::Older(_)))
     });
     let stranger = new_key();
-    let forged = Recipe { key: &stranger, roots: vec![super::first_root(&stranger)], ..Recipe::of(3) };
+    let forged = Recipe { key: &stranger, roots: vec![super::first_root(&stranger)], ..recipe(3) };
     is(&world, forged, &|error| matches!(error, InstallError::Metadata(MetadataError::Signature { .. })));
     world.set_now(1_850_000_001);
-    is(&world, Recipe { expires: 1_850_000_000, ..Recipe::of(3) }, &|error| {
+    is(&world, Recipe { expires: 1_850_000_000, ..recipe(3) }, &|error| {
         matches!(error, InstallError::Metadata(MetadataError::Expired { .. }))
     });
 }
 
 #[test]
 fn an_agent_that_is_corrupt_cut_off_or_endless_leaves_nothing() {
-    let whole = Recipe::of(3).bundle();
+    let whole = recipe(3).bundle();
     let mut corrupt = whole.clone();
     *corrupt.last_mut().expect("not empty") ^= 1;
     refused_while_written(&corrupt, |error| matches!(error, InstallError::Corrupt("nic-agent")));
@@ -338,7 +306,7 @@ fn without_room_or_while_the_slot_is_on_trial_no_agent_is_installed() {
     let (_, card) = start(&world);
     install(&card, 1).expect("installed");
     world.shrink_data(40_000);
-    refused(&world, &card, &Recipe::of(2).bundle()[..], |error| matches!(error, InstallError::DataFull));
+    refused(&world, &card, &recipe(2).bundle()[..], |error| matches!(error, InstallError::DataFull));
     let world = flashed();
     let (_, card) = start(&world);
     world.fill_data();
@@ -351,13 +319,13 @@ fn without_room_or_while_the_slot_is_on_trial_no_agent_is_installed() {
     card.activate(version(3)).expect("activated");
     world.shut_down();
     let (_, card) = start(&world);
-    let bundle = Recipe { version: Version::new(3, 0, 1), ..Recipe::of(9) }.bundle();
+    let bundle = Recipe { version: Version::new(3, 0, 1), ..recipe(9) }.bundle();
     refused(&world, &card, &bundle, |error| matches!(error, InstallError::NotProven(_)));
 }
 
 #[test]
 fn what_was_changed_in_the_data_folder_is_not_run_and_the_image_has_its_own() {
-    let length = Recipe::of(1).bundle().len();
+    let length = recipe(1).bundle().len();
     let metadata = length - program(agent(1)).len();
     let places = (0..metadata).step_by(61).chain((metadata..length).step_by(4001)).chain([length - 1]);
     for place in places {
@@ -383,7 +351,7 @@ fn what_was_changed_in_the_data_folder_is_not_run_and_the_image_has_its_own() {
 
 #[test]
 fn a_bundle_under_another_ones_name_is_not_run() {
-    for recipe in [Recipe::of(2), Recipe { board: "bluefield3", ..Recipe::of(1) }] {
+    for recipe in [recipe(2), Recipe { board: "bluefield3", ..recipe(1) }] {
         let world = proven(1);
         world.change("agent-1.0.1-on-1.0.0", |bytes| *bytes = recipe.bundle());
         assert_eq!(start(&world).0, None);
@@ -404,7 +372,7 @@ fn what_was_installed_in_time_goes_on_after_its_expiry_but_not_once_its_keys_are
     let keys = std::slice::from_ref(&new);
     let second = make_root(number(2), time(EXPIRES), keys, number(1), &[key().clone(), new.clone()]);
     let roots = vec![root().clone(), second.expect("a root")];
-    let slot = super::Recipe { key: &new, roots, ..super::Recipe::of(3) };
+    let slot = Recipe { key: &new, roots, ..Recipe::of(3) };
     card.install(&mut slot.bundle().as_slice()).expect("installed");
     assert_eq!(start(&world).0, None);
 }

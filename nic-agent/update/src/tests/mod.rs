@@ -51,6 +51,7 @@ fn root() -> &'static Vec<u8> {
 
 /// How a bundle differs from an ordinary one.
 struct Recipe<'a> {
+    kind: Kind,
     version: Version,
     release: u64,
     board: &'a str,
@@ -62,6 +63,7 @@ struct Recipe<'a> {
 impl Recipe<'_> {
     fn of(number: u32) -> Recipe<'static> {
         Recipe {
+            kind: Kind::Slot,
             version: version(number),
             release: u64::from(number),
             board: BOARD,
@@ -72,13 +74,18 @@ impl Recipe<'_> {
     }
 
     fn bundle(&self) -> Vec<u8> {
-        let build = Build::of(self.version);
-        let manifest = Manifest { board: self.board.to_owned(), version: self.version, kind: Kind::Slot };
+        let targets = match self.kind {
+            Kind::Slot => {
+                let Build { image, uki, .. } = Build::of(self.version);
+                vec![image.clone(), uki.clone()]
+            }
+            Kind::Agent => vec![agents::program(self.version)],
+        };
         let contents = Contents {
-            manifest,
+            manifest: Manifest { board: self.board.to_owned(), version: self.version, kind: self.kind },
             release: number(self.release),
             expires: time(self.expires),
-            targets: vec![Source::Bytes(&build.image), Source::Bytes(&build.uki)],
+            targets: targets.iter().map(|bytes| Source::Bytes(bytes)).collect(),
         };
         let mut bytes = Vec::new();
         let keys = std::slice::from_ref(self.key);

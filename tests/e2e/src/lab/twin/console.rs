@@ -70,17 +70,10 @@ impl Lab {
         limit: Duration,
         mut holds: impl FnMut(&mut Lab) -> Result<Result<(), String>, LabError>,
     ) -> Result<(), LabError> {
-        let start = Instant::now();
-        loop {
-            self.machine().check()?;
-            match holds(self)? {
-                Ok(()) => return Ok(()),
-                Err(last) if start.elapsed() > limit => {
-                    return Err(LabError::Late { what: what.to_owned(), limit, last });
-                }
-                Err(_) => std::thread::sleep(LOOK),
-            }
-        }
+        self.until_at(LOOK, what, limit, |lab| {
+            lab.machine().check()?;
+            holds(lab)
+        })
     }
 
     /// Runs a line in the shell on the console, which an image of the test profile has; gives what it
