@@ -1,11 +1,16 @@
 //! The uplink is a virtual function of a card with SR-IOV: made in the machine, given to `vfio-pci` behind the
-//! IOMMU, and opened by DPDK's driver in nic-datapath, which runs with it.
+//! IOMMU, and driven by DPDK in nic-datapath. The main job crosses it.
 
 use std::path::Path;
 
-use e2e::story::Story;
+use e2e::overlay::{Endpoint, Underlay};
+use e2e::story::{Story, count};
 use e2e::{Lab, LabError};
 
+use crate::card::{self, RATE, UDP};
+
+/// Packets that are counted one by one, each way.
+const PACKETS: u64 = 1_000;
 /// The MAC address of the configuration's Vtep, which is made of its IP address. The function is given it, so
 /// that its card hands out what comes for the tunnels.
 const VTEP: &str = "02:4e:c0:00:02:33";
@@ -15,9 +20,13 @@ const ARGUMENTS: &str = "/run/nic/igb.conf";
 pub(crate) fn tell(lab: &mut Lab, story: &mut Story) -> Result<(), LabError> {
     story.chapter("The card is switched on; its uplink is an igb");
     lab.power_on()?;
+    lab.make_overlay(Endpoint::Kernel, Underlay::Ipv4)?;
     lab.await_card()?;
     let function = function(lab, story)?;
-    hand_over(lab, story, &function)
+    hand_over(lab, story, &function)?;
+    card::configure(lab, story)?;
+    card::forwards(lab, story)?;
+    counted(lab, story)
 }
 
 /// Makes a virtual function and gives it to vfio-pci; gives its address on the bus.
@@ -74,5 +83,32 @@ fn hand_over(lab: &mut Lab, story: &mut Story, function: &str) -> Result<(), Lab
     story.claim(held.contains("NRestarts=0"), "it started once");
     let ports = lab.json(&["status"])?;
     story.claim(ports.to_string().contains("\"p0\""), "its E-Switch has the uplink");
+    Ok(())
+}
+
+/// Packets both ways, in tunnels that end at the function.
+fn counted(lab: &mut Lab, story: &mut Story) -> Result<(), LabError> {
+    story.chapter("Numbered packets, into the tunnel and out of it, through the function");
+    let (vm, peer) = card::ends();
+    let kernels = "cat /sys/class/net/p0/statistics/rx_packets";
+    let before = lab.shell(kernels)?;
+    for (from, to) in [(vm, peer), (peer, vm)] {
+        let received = lab.udp(from, to, UDP, PACKETS, RATE)?;
+        story.claim(
+            received.distinct == PACKETS && received.duplicates == 0,
+            format!(
+                "{} -> {}: {} of {} arrived, {} twice",
+                from.node.name(),
+                to.node.name(),
+                count(received.distinct),
+                count(PACKETS),
+                received.duplicates
+            ),
+        );
+    }
+    let after = lab.shell(kernels)?;
+    let number = |text: &str| text.trim().parse::<u64>().unwrap_or_default();
+    let seen = number(&after).saturating_sub(number(&before));
+    story.claim(seen * 10 < PACKETS, format!("the kernel's end of that card saw {seen} packets meanwhile"));
     Ok(())
 }

@@ -9,7 +9,7 @@
 //! | `agent` | nic-agent alone is replaced while packets cross the card |
 //! | `power` | the power goes in the middle of an install, after an activation, in a first boot |
 //! | `damage` | the data partition is garbage, the ESP full, the parameters nonsense |
-//! | `igb` | a virtual function of a card with SR-IOV is given to DPDK in nic-datapath, behind an IOMMU |
+//! | `igb` | a virtual function of a card with SR-IOV is given to DPDK in nic-datapath, behind an IOMMU; two places talk through it |
 //!
 //! It knows what the library of this crate knows. Whatever it measures is measured on an emulated processor:
 //! that things work, not how fast a card is.
