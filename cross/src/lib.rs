@@ -27,6 +27,7 @@ pub mod process;
 pub mod qemu;
 pub mod sysroot;
 pub mod toolchain;
+mod unpacked;
 
 pub use binaries::{BuildError, Options, Products, Profile, build};
 pub use board::{Board, Boards};

@@ -6,9 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::packages::{self, Architecture, Package, PackagesError, Policy, Set};
-use crate::places::{Places, make_folder};
+use crate::packages::{Architecture, PackagesError, Policy, Set};
+use crate::places::Places;
 use crate::process::{self, ProcessError};
+use crate::unpacked::{self, Wanted};
 
 /// QEMU for arm64 machines with its libraries, and UEFI for such a machine. Each part of QEMU is named: apt takes
 /// from the backports only what is asked for from there.
@@ -64,19 +65,8 @@ pub fn provide(places: &Places, policy: Policy) -> Result<Qemu, QemuError> {
     if env::consts::ARCH != "x86_64" {
         return Err(QemuError::Host);
     }
-    let folder_of = |packages: &[Package]| {
-        places.cache.join("cross").join(format!("qemu-{}", packages::digest(packages)))
-    };
-    let mut folder = folder_of(&packages::named(places, &QEMU)?);
-    if !folder.is_dir() {
-        let fetched = packages::fetch(places, &QEMU, policy)?;
-        folder = folder_of(&fetched);
-        let _alone = places.cache_alone()?;
-        if !folder.is_dir() {
-            println!("cross: unpacking QEMU into {}", folder.display());
-            make_folder::<QemuError>(&folder, |fresh| Ok(packages::unpack(&fetched, fresh)?))?;
-        }
-    }
+    let wanted = Wanted { name: "qemu", what: "QEMU", sets: &[QEMU] };
+    let (folder, _) = unpacked::provide::<QemuError>(places, &wanted, policy, |_| Ok(()))?;
     let version = process::output(command(&folder).arg("--version"))?;
     let version = version.lines().next().unwrap_or_default().to_owned();
     Ok(Qemu { folder, version })

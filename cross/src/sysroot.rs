@@ -5,8 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::packages::{self, Architecture, Package, PackagesError, Policy, Set};
-use crate::places::{Places, make_folder};
+use crate::packages::{Architecture, Package, PackagesError, Policy, Set};
+use crate::places::Places;
+use crate::unpacked::{self, Wanted};
 
 /// DPDK and the C library, with headers.
 pub const SYSROOT: Set<'static> = Set {
@@ -64,24 +65,9 @@ impl Sysroot {
 
 /// Unpacks it, if it is not there.
 pub fn provide(places: &Places, policy: Policy) -> Result<Sysroot, SysrootError> {
-    let folder_of = |packages: &[Package]| {
-        places.cache.join("cross").join(format!("sysroot-{}", packages::digest(packages)))
-    };
-    let packages = packages::named(places, &SYSROOT)?;
-    let folder = folder_of(&packages);
-    if folder.is_dir() {
-        return Ok(Sysroot { folder, packages });
-    }
-    let packages = packages::fetch(places, &SYSROOT, policy)?;
-    let folder = folder_of(&packages);
-    let _alone = places.cache_alone()?;
-    if !folder.is_dir() {
-        println!("cross: unpacking headers and libraries into {}", folder.display());
-        make_folder::<SysrootError>(&folder, |fresh| {
-            packages::unpack(&packages, fresh)?;
-            Ok(make_links_relative(fresh, fresh)?)
-        })?;
-    }
+    let wanted = Wanted { name: "sysroot", what: "headers and libraries", sets: &[SYSROOT] };
+    let finish = |fresh: &Path| Ok(make_links_relative(fresh, fresh)?);
+    let (folder, packages) = unpacked::provide::<SysrootError>(places, &wanted, policy, finish)?;
     Ok(Sysroot { folder, packages })
 }
 

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::TARGET;
-use crate::packages::{self, Architecture, Package, PackagesError, Policy, Set};
-use crate::places::{self, Places, make_folder};
+use crate::packages::{Architecture, PackagesError, Policy, Set};
+use crate::places::{self, Places};
 use crate::process::{self, ProcessError};
+use crate::unpacked::{self, Wanted};
 
 /// Debian's compiler, and what it needs that a machine may lack. The C library and the C compiler are this
 /// machine's.
@@ -196,7 +197,8 @@ fn debian(places: &Places, policy: Policy, origin: Origin) -> Result<Toolchain, 
     if env::consts::ARCH != "x86_64" {
         return Err(ToolchainError::Host);
     }
-    let folder = unpacked(places, policy)?;
+    let wanted = Wanted { name: "rust", what: "Debian's Rust compiler", sets: &[RUST, RUST_STD] };
+    let (folder, _) = unpacked::provide::<ToolchainError>(places, &wanted, policy, |_| Ok(()))?;
     let bin = folder.join("usr/bin");
     let libraries = folder.join("usr/lib/x86_64-linux-gnu");
     let rustc = bin.join("rustc");
@@ -204,26 +206,6 @@ fn debian(places: &Places, policy: Policy, origin: Origin) -> Result<Toolchain, 
     query.arg("--version").env("LD_LIBRARY_PATH", &libraries);
     let version = process::output(&mut query).map_err(ToolchainError::Rustc)?.trim().to_owned();
     Ok(Toolchain { cargo: bin.join("cargo"), rustc, libraries: Some(libraries), version, origin })
-}
-
-/// The folder with Debian's compiler.
-fn unpacked(places: &Places, policy: Policy) -> Result<PathBuf, ToolchainError> {
-    let folder_of = |packages: &[Package]| {
-        places.cache.join("cross").join(format!("rust-{}", packages::digest(packages)))
-    };
-    let named = [packages::named(places, &RUST)?, packages::named(places, &RUST_STD)?].concat();
-    if folder_of(&named).is_dir() {
-        return Ok(folder_of(&named));
-    }
-    let fetched =
-        [packages::fetch(places, &RUST, policy)?, packages::fetch(places, &RUST_STD, policy)?].concat();
-    let folder = folder_of(&fetched);
-    let _alone = places.cache_alone()?;
-    if !folder.is_dir() {
-        println!("cross: unpacking Debian's Rust compiler into {}", folder.display());
-        make_folder::<ToolchainError>(&folder, |fresh| Ok(packages::unpack(&fetched, fresh)?))?;
-    }
-    Ok(folder)
 }
 
 impl Toolchain {
