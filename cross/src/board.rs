@@ -45,7 +45,8 @@ pub struct Board {
     pub cores: Cores,
     /// What is made for it.
     pub images: Vec<ImageKind>,
-    /// Disks that a boot stream installs to, as the kernel names them: the first that is there.
+    /// Disks that an installer writes to, as the kernel names them: the first that is there. Without any no
+    /// installer is made.
     pub install: Vec<String>,
     /// The version of DPDK's binary interface in Debian's package names.
     dpdk_abi: String,

@@ -168,6 +168,8 @@ pub struct Image {
     pub bundle: PathBuf,
     /// The update of nic-agent alone, for a board that has updates.
     pub agent: Option<PathBuf>,
+    /// What writes the disk to a machine whose firmware starts it, if the kernel is ours.
+    pub install: Option<PathBuf>,
     /// What opens the root file system.
     pub verity: Verity,
     /// All of this for programs, with hashes: `image.json`.
@@ -272,9 +274,14 @@ pub fn build(request: &Request<'_>) -> Result<Made, ImageError> {
     let uefi = if uefi { Some(for_uefi(request, &shop, &kernel, &root, &boot, &first)?) } else { None };
     if let Some(Uefi { disk, uki, bundle }) = &uefi {
         files.extend([("uki", uki.path.clone()), ("disk", disk.path.clone()), ("bundle", bundle.clone())]);
-        if request.board.makes(ImageKind::Bfb) {
-            let installer = vendor::installer(request, &shop, disk, &boot.made)?;
-            files.push(("bfb", vendor::stream(request, &shop, &kernel, &installer)?));
+        // Debian's kernel would need modules there.
+        if !request.board.install.is_empty() && request.kernel == Whose::Own {
+            let installer = parts::installer(request, &shop, disk, &boot.made)?;
+            let program = parts::installing(request, &shop, &kernel, &boot.made, &installer)?;
+            files.push(("install", program));
+            if request.board.makes(ImageKind::Bfb) {
+                files.push(("bfb", vendor::stream(request, &shop, &kernel, &installer)?));
+            }
         }
     }
     if request.board.makes(ImageKind::Bundle) {
@@ -287,12 +294,14 @@ pub fn build(request: &Request<'_>) -> Result<Made, ImageError> {
     files.push(("sbom", sbom::write(request, &shop, &sources)?));
     release::remove_others(&shop, &files.iter().map(|(_, path)| &**path).collect::<Vec<_>>())?;
     let description = describe(request, &shop, &kernel.release, &root.verity, &files)?;
+    let of = |kind| files.iter().find(|(name, _)| *name == kind).map(|(_, path)| path.clone());
     let image = uefi.map(|uefi| Image {
         disk: uefi.disk.path,
         root: root.path,
         uki: uefi.uki.path,
         bundle: uefi.bundle,
-        agent: files.iter().find(|(name, _)| *name == "agent").map(|(_, path)| path.clone()),
+        agent: of("agent"),
+        install: of("install"),
         verity: root.verity.clone(),
         description: description.clone(),
     });

@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cross::Board;
 use cross::packages::Package;
 use serde_json::Value;
 
 use crate::disk::{Disk, ESP_SIZE, OnEsp, ROOT_SIZE};
 use crate::error::ImageError;
 use crate::initramfs::Initramfs;
+use crate::installer::Installer;
 use crate::kernel::Kernel;
 use crate::recipe;
 use crate::step::{Inputs, Key, Workshop, remove};
@@ -237,30 +239,95 @@ pub(crate) fn uki(
     boot: &Made,
     first: &Made,
 ) -> Result<Made, ImageError> {
-    let line = command_line(request, root);
-    let release = os_release(request);
-    let inputs = Inputs::new("uki", 2).made("kernel", &kernel.made.key).made("boot", &boot.key);
-    let inputs = inputs.made("initramfs", &first.key).text("line", &line).text("release", &release);
-    let inputs = inputs.text("epoch", &request.epoch.to_string());
-    let key = inputs.file(&request.signer.key)?.file(&request.signer.certificate)?.key();
     let name = format!("nic-{}.efi", request.version);
-    let path = shop.step("UKI", &name, &key, |path| {
-        let uki = Uki {
-            stub: &boot.path.join(EFI).join("linuxaa64.efi.stub"),
-            kernel: &kernel.program(),
-            initramfs: &first.path,
-            os_release: &release,
-            command_line: &line,
-            epoch: request.epoch,
-        };
-        let unsigned = path.with_extension("unsigned");
-        uki.write(&unsigned)?;
-        request.signer.sign(&unsigned, path, request.epoch)?;
-        let size = fs::metadata(path).map_err(ImageError::file("reading", path))?.len();
-        if size > ESP_SIZE / 3 {
-            return Err(ImageError::TooLarge { part: "the UKI", size, room: ESP_SIZE / 3 });
-        }
-        remove(&unsigned)
+    let line = command_line(request, root);
+    let program = Program { step: "UKI", name: &name, line: &line, first, most: Some(ESP_SIZE / 3) };
+    program.make(request, shop, kernel, boot)
+}
+
+/// Makes and signs the program that writes the disk to a machine which has none: for the network, or a stick.
+pub(crate) fn installing(
+    request: &Request<'_>,
+    shop: &Workshop,
+    kernel: &Kernel,
+    boot: &Made,
+    installer: &Made,
+) -> Result<PathBuf, ImageError> {
+    let name = format!("nic-{}-{}-install.efi", request.board.name, request.version);
+    let line = install_line(request.board, &[]);
+    let program = Program { step: "installing UKI", name: &name, line: &line, first: installer, most: None };
+    Ok(program.make(request, shop, kernel, boot)?.path)
+}
+
+/// The kernel's command line for the installer, with more words for a boot loader that wants some.
+pub(crate) fn install_line(board: &Board, more: &[&str]) -> String {
+    let mut words: Vec<String> = board.console.iter().map(|it| format!("console={it}")).collect();
+    words.extend(board.earlycon.iter().map(|it| format!("earlycon={it}")));
+    words.extend(more.iter().map(|&word| word.to_owned()));
+    words.push(format!("nic.install={}", board.install.join(",")));
+    words.join(" ")
+}
+
+/// A kernel, its command line and its first file system in one program for the firmware.
+struct Program<'a> {
+    step: &'static str,
+    name: &'a str,
+    line: &'a str,
+    first: &'a Made,
+    /// It has to have room somewhere.
+    most: Option<u64>,
+}
+
+impl Program<'_> {
+    fn make(
+        &self,
+        request: &Request<'_>,
+        shop: &Workshop,
+        kernel: &Kernel,
+        boot: &Made,
+    ) -> Result<Made, ImageError> {
+        let Self { step, name, line, first, most } = *self;
+        let release = os_release(request);
+        let inputs = Inputs::new("uki", 2).made("kernel", &kernel.made.key).made("boot", &boot.key);
+        let inputs = inputs.made("initramfs", &first.key).text("line", line).text("release", &release);
+        let inputs = inputs.text("epoch", &request.epoch.to_string());
+        let key = inputs.file(&request.signer.key)?.file(&request.signer.certificate)?.key();
+        let path = shop.step(step, name, &key, |path| {
+            let uki = Uki {
+                stub: &boot.path.join(EFI).join("linuxaa64.efi.stub"),
+                kernel: &kernel.program(),
+                initramfs: &first.path,
+                os_release: &release,
+                command_line: line,
+                epoch: request.epoch,
+            };
+            let unsigned = path.with_extension("unsigned");
+            uki.write(&unsigned)?;
+            request.signer.sign(&unsigned, path, request.epoch)?;
+            let size = fs::metadata(path).map_err(ImageError::file("reading", path))?.len();
+            if let Some(room) = most.filter(|&most| size > most) {
+                return Err(ImageError::TooLarge { part: step, size, room });
+            }
+            remove(&unsigned)
+        })?;
+        Ok(Made { path, key })
+    }
+}
+
+/// Makes the first file system that writes the disk to a card.
+pub(crate) fn installer(
+    request: &Request<'_>,
+    shop: &Workshop,
+    disk: &Made,
+    boot: &Made,
+) -> Result<Made, ImageError> {
+    let init = recipes(request.places).join("installer/init");
+    let inputs = Inputs::new("installer", 1).made("disk", &disk.key).made("boot", &boot.key);
+    let inputs = inputs.text("version", request.version).file(&init)?;
+    let key = inputs.tool("zstd", "--version")?.key();
+    let path = shop.step("installer", "installer.zst", &key, |path| {
+        let busybox = boot.path.join("usr/bin/busybox");
+        Installer { init: &init, busybox: &busybox, disk: &disk.path, version: request.version }.write(path)
     })?;
     Ok(Made { path, key })
 }

@@ -9,11 +9,10 @@ use nic_image_formats::fit::{self, Compression, Fit, Part};
 
 use crate::error::ImageError;
 use crate::initramfs::read;
-use crate::installer::Installer;
 use crate::kernel::Kernel;
 use crate::parts::{self, Made, Root};
 use crate::step::{Inputs, Workshop, remove};
-use crate::{Request, recipes, tool};
+use crate::{Request, tool};
 
 /// The kernel in the stream, as the card's UEFI calls it.
 const BOOT_PATH: &str = "VenHw(F019E406-8C9C-11E5-8797-001ACA00BFC4)/Image";
@@ -58,24 +57,6 @@ impl StreamKey {
     }
 }
 
-/// Makes the first file system that writes the disk to a card.
-pub(crate) fn installer(
-    request: &Request<'_>,
-    shop: &Workshop,
-    disk: &Made,
-    boot: &Made,
-) -> Result<Made, ImageError> {
-    let init = recipes(request.places).join("installer/init");
-    let inputs = Inputs::new("installer", 1).made("disk", &disk.key).made("boot", &boot.key);
-    let inputs = inputs.text("version", request.version).file(&init)?;
-    let key = inputs.tool("zstd", "--version")?.key();
-    let path = shop.step("installer", "installer.zst", &key, |path| {
-        let busybox = boot.path.join("usr/bin/busybox");
-        Installer { init: &init, busybox: &busybox, disk: &disk.path, version: request.version }.write(path)
-    })?;
-    Ok(Made { path, key })
-}
-
 /// Makes the boot stream that installs: an overlay, to be put over the maker's own stages.
 pub(crate) fn stream(
     request: &Request<'_>,
@@ -86,10 +67,7 @@ pub(crate) fn stream(
     let Request { board, version, stream_key, .. } = request;
     let generation = bfb::Board::from_name(&board.name);
     let generation = generation.ok_or_else(|| ImageError::NoStream(board.name.clone()))?;
-    let mut words: Vec<String> = board.console.iter().map(|it| format!("console={it}")).collect();
-    words.extend(board.earlycon.iter().map(|it| format!("earlycon={it}")));
-    words.extend(["initrd=initramfs".to_owned(), format!("nic.install={}", board.install.join(","))]);
-    let line = words.join(" ");
+    let line = parts::install_line(board, &["initrd=initramfs"]);
     let inputs = Inputs::new("stream", 1).made("kernel", &kernel.made.key).made("installer", &installer.key);
     let inputs = inputs.text("line", &line).text("board", &board.name).text("version", version);
     let inputs = inputs.text("epoch", &request.epoch.to_string()).file(&stream_key.0)?;

@@ -62,13 +62,15 @@ pub(crate) enum Tale {
     Damage,
     /// A virtual function of igb, behind an IOMMU, is given to DPDK
     Igb,
+    /// The firmware takes the installer from the network, to an empty disk; with our kernel only
+    Network,
     /// All of them
     All,
 }
 
 /// The order of all: what fails fast comes first.
-const ALL: [Tale; 7] =
-    [Tale::Job, Tale::Igb, Tale::Agent, Tale::Update, Tale::Damage, Tale::Power, Tale::Broken];
+const ALL: [Tale; 8] =
+    [Tale::Job, Tale::Igb, Tale::Network, Tale::Agent, Tale::Update, Tale::Damage, Tale::Power, Tale::Broken];
 
 impl Tale {
     fn name(self) -> String {
@@ -78,7 +80,7 @@ impl Tale {
     /// The images that it wants beside the first one.
     fn images(self) -> &'static [Variant] {
         match self {
-            Tale::Job | Tale::Igb => &[],
+            Tale::Job | Tale::Igb | Tale::Network => &[],
             Tale::Agent | Tale::Update | Tale::Power | Tale::Damage => &[NEWER],
             Tale::Broken => &[PANICKING, FAILING],
             Tale::All => &[NEWER, PANICKING, FAILING],
@@ -217,7 +219,8 @@ fn lay_out(wanted: &ForTwin, folder: &Path) -> Result<(), Box<dyn Error>> {
         (&image.description, "image.json"),
     ];
     let agent = image.agent.iter().map(|agent| (agent, "agent.nicbundle"));
-    for (from, name) in files.into_iter().chain(agent) {
+    let install = image.install.iter().map(|install| (install, "install.efi"));
+    for (from, name) in files.into_iter().chain(agent).chain(install) {
         copy(from, folder.join(name))?;
     }
     let beside = folder.with_file_name("keys");

@@ -54,6 +54,10 @@ const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const FIRMWARE: &str = "usr/share/AAVMF/AAVMF_CODE.fd";
 const VARIABLES: &str = "usr/share/AAVMF/AAVMF_VARS.fd";
 
+/// What is served to the firmware, and in which folder of the lab's.
+const TFTP: &str = "tftp";
+const PROGRAM: &str = "install.efi";
+
 /// What stands behind the uplink's interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Uplink {
@@ -75,6 +79,8 @@ pub struct Machine {
     pub parameters: String,
     /// Its uplink.
     pub uplink: Uplink,
+    /// Its disk is empty, as large as the image's, and this is what its firmware finds in the network.
+    pub network: Option<PathBuf>,
     /// It outlives the process that made it.
     pub keep: bool,
 }
@@ -107,9 +113,18 @@ impl Lab {
         let copy = |from: PathBuf, to: PathBuf| {
             run::output(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(from).arg(to))
         };
-        copy(machine.disk.clone(), lab.disk())?;
         copy(machine.qemu.join(VARIABLES), lab.folder.join("variables.fd"))?;
-        lab.put_parameters(&machine.parameters)?;
+        match &machine.network {
+            Some(program) => {
+                std::fs::create_dir(lab.folder.join(TFTP)).map_err(LabError::io("making a folder"))?;
+                copy(program.clone(), lab.folder.join(TFTP).join(PROGRAM))?;
+                lab.empty_disk(&machine.disk)?;
+            }
+            None => {
+                copy(machine.disk.clone(), lab.disk())?;
+                lab.put_parameters(&machine.parameters)?;
+            }
+        }
         lab.hardware = Some(machine);
         lab.start_far_shim()?;
         Ok(lab)
@@ -156,6 +171,12 @@ impl Lab {
         add(&format!("-drive if=none,id=disk,format=raw,cache=writethrough,file={}", file("disk.img")));
         add("-device virtio-blk-pci,drive=disk,bootindex=0,addr=0x8 -device virtio-rng-pci,addr=0x9");
         add("-device i6300esb,addr=0xa -action watchdog=reset");
+        if hardware.network.is_some() {
+            // A network of QEMU's own, with an address and this one file for whoever asks, and no way out.
+            let folder = file(TFTP);
+            add(&format!("-netdev user,id=boot,restrict=on,tftp={folder},bootfile={PROGRAM}"));
+            add("-device virtio-net-pci,netdev=boot,romfile=,addr=0xb,bootindex=1");
+        }
         add(&format!(
             "-chardev socket,id=console,server=on,wait=off,path={},logfile={},logappend=on",
             file("console.sock"),

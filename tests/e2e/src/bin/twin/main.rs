@@ -9,6 +9,7 @@
 //! | `agent` | nic-agent alone is replaced while packets cross the card |
 //! | `power` | the power goes in the middle of an install, after an activation, in a first boot |
 //! | `damage` | the data partition is garbage, the ESP full, the parameters nonsense |
+//! | `network` | the firmware of a machine with an empty disk takes the installer from the network |
 //! | `igb` | a virtual function of a card with SR-IOV is given to DPDK in nic-datapath, behind an IOMMU; two places talk through it |
 //!
 //! It knows what the library of this crate knows. Whatever it measures is measured on an emulated processor:
@@ -23,6 +24,7 @@ mod card;
 mod damage;
 mod igb;
 mod job;
+mod network;
 mod power;
 mod update;
 
@@ -70,6 +72,7 @@ enum Tale {
     Power,
     Damage,
     Igb,
+    Network,
 }
 
 /// What every story begins with.
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         qemu: qemu.clone(),
         parameters: PARAMETERS.to_owned(),
         uplink: if arguments.story == Tale::Igb { Uplink::Igb } else { Uplink::Virtio },
+        network: (arguments.story == Tale::Network).then(|| images.file("base", "install.efi")),
         keep: arguments.keep,
     };
     story::exit_code("twin", run(&arguments, &Stage { images, machine }))
@@ -110,6 +114,7 @@ fn run(arguments: &Arguments, stage: &Stage) -> Result<bool, LabError> {
         Tale::Power => power::tell(lab_, story_, &stage.images),
         Tale::Damage => damage::tell(lab_, story_, &stage.images),
         Tale::Igb => igb::tell(lab_, story_),
+        Tale::Network => network::tell(lab_, story_, &stage.images),
     };
     if told.is_err() || !story.held() {
         println!("\n{}\n--- console\n{}", lab.operators_view(), lab.console_tail());

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -25,6 +26,13 @@ impl Lab {
         fs::write(&file, parameters).map_err(LabError::io("writing the parameters"))?;
         let mut copy = self.on_esp("mcopy");
         run::output(copy.arg("-o").arg(&file).arg("::bf.cfg")).map(|_| ())
+    }
+
+    /// Gives it an empty disk, as large as that one.
+    pub(super) fn empty_disk(&self, like: &Path) -> Result<(), LabError> {
+        let failed = || LabError::io("making an empty disk");
+        let size = fs::metadata(like).map_err(failed())?.len();
+        fs::File::create(self.disk()).and_then(|disk| disk.set_len(size)).map_err(failed())
     }
 
     /// Fills the ESP, but for that many octets.
