@@ -19,8 +19,10 @@ pub const HOST_PACKAGES: [&str; 2] = ["debian-archive-keyring", "gcc-aarch64-lin
 
 /// What compiles C, links, and takes symbols away; all of one package.
 const TOOLS: &str = "aarch64-linux-gnu-";
-/// The programs, by crate and file.
-const PROGRAMS: [&str; 4] = ["nic-datapath", "nic-agent", "nicctl", "host-shim"];
+/// The program that packets go through, by crate and file.
+const DATAPATH: &str = "nic-datapath";
+/// Those that configure it.
+const CONTROL: [&str; 3] = ["nic-agent", "nicctl", "host-shim"];
 /// The E-Switch as a driver that other DPDK programs can load.
 const DRIVER: (&str, &str) = ("net-eswitch", "libnet_eswitch.so");
 /// What an ELF file for the cards says about its machine.
@@ -40,7 +42,7 @@ pub struct Options {
 /// How much is optimised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
-    /// As it is shipped: thin link-time optimisation over all crates.
+    /// As it is shipped: where packets go through, thin link-time optimisation over all crates.
     #[default]
     Release,
     /// As it is tested: quick to build, with debug assertions.
@@ -52,6 +54,15 @@ impl Profile {
     pub fn name(self) -> &'static str {
         match self {
             Self::Release => "release",
+            Self::Ci => "ci",
+        }
+    }
+
+    /// The same of programs that no packet goes through: to optimise all that gRPC needs once more while linking
+    /// would take longer than all else after a change of `nic-agent`.
+    fn of_control(self) -> &'static str {
+        match self {
+            Self::Release => "control",
             Self::Ci => "ci",
         }
     }
@@ -215,23 +226,30 @@ pub fn build(places: &Places, board: &Board, options: &Options) -> Result<Produc
     let kit = Kit::provide(places, options)?;
     println!("cross: compiler: {}", kit.toolchain);
     println!("cross: DPDK {}, for {} ({})", kit.sysroot.dpdk()?, board.title, board.cpu);
-    let profile = options.profile.name();
-    let mut command = kit.cargo(places, "build", &board.cpu);
-    command.args(["--profile", profile, "--lib", "--bins", "--package", DRIVER.0]);
-    command.args(PROGRAMS.iter().flat_map(|package| ["--package", package]));
-    process::run(&mut command)?;
-    let built = target_folder(places, &board.cpu).join(TARGET).join(profile);
+    let (profile, of_control) = (options.profile.name(), options.profile.of_control());
+    let cargo = |profile: &str, kinds: &[&str], packages: &[&str]| {
+        let mut command = kit.cargo(places, "build", &board.cpu);
+        command.args(["--profile", profile]).args(kinds);
+        process::run(command.args(packages.iter().flat_map(|package| ["--package", package])))
+    };
+    if profile == of_control {
+        cargo(profile, &["--lib", "--bins"], &[&[DRIVER.0, DATAPATH], &CONTROL[..]].concat())?;
+    } else {
+        cargo(profile, &["--lib", "--bins"], &[DRIVER.0, DATAPATH])?;
+        cargo(of_control, &["--bins"], &CONTROL)?;
+    }
+    let built = target_folder(places, &board.cpu).join(TARGET);
     let folder = target_folder(places, &board.cpu).join("products").join(profile);
     let debug = folder.join("debug");
     fs::create_dir_all(&debug).map_err(|source| BuildError::Files { path: debug.clone(), source })?;
-    let product = |name: &str| finish(&built.join(name), &folder, &debug);
-    let [datapath, agent, nicctl, host_shim] = PROGRAMS.map(product);
+    let product = |profile: &str, name: &str| finish(&built.join(profile).join(name), &folder, &debug);
+    let [agent, nicctl, host_shim] = CONTROL.map(|name| product(of_control, name));
     Ok(Products {
-        datapath: datapath?,
+        datapath: product(profile, DATAPATH)?,
         agent: agent?,
         nicctl: nicctl?,
         host_shim: host_shim?,
-        driver: product(DRIVER.1)?,
+        driver: product(profile, DRIVER.1)?,
         folder,
         debug,
         toolchain: kit.toolchain.to_string(),
