@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -32,7 +33,7 @@ pub(crate) struct Arguments {
     /// The card's programs quicker to build, slower to run; and Debian's kernel, if no other is named
     #[arg(long)]
     quick: bool,
-    /// Whose kernel; else our own, and with --quick Debian's
+    /// Whose kernel; else our own, and with --quick Debian's for stories that it is enough for
     #[arg(long, value_enum, value_name = "KERNEL")]
     kernel: Option<Kernel>,
     /// Make the image once more from nothing, and fail if something else comes out
@@ -77,6 +78,12 @@ impl Tale {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
+    /// Whose kernel it cannot do without.
+    fn kernel(self) -> Option<Kernel> {
+        // An installer is made with ours only.
+        matches!(self, Tale::Network | Tale::All).then_some(Kernel::Own)
+    }
+
     /// The images that it wants beside the first one.
     fn images(self) -> &'static [Variant] {
         match self {
@@ -110,6 +117,9 @@ const PACKAGES: &[&str] = &["host-shim", "nicctl", "nic-traffic", "e2e"];
 
 /// The program.
 const TWIN: &str = "twin";
+/// The image that is booted first, and in its folder what installs it.
+const BASE: &str = "base";
+const INSTALLER: &str = "install.efi";
 /// What writes bundles.
 const BUNDLER: &str = "nic-bundle";
 
@@ -163,6 +173,11 @@ fn run(arguments: &Arguments, privilege: Privilege) -> Result<ExitCode, Box<dyn 
     let tales = if arguments.story == Tale::All { ALL.to_vec() } else { vec![arguments.story] };
     let mut failed = Vec::new();
     for &tale in &tales {
+        if tale == Tale::Network && !images.join(BASE).join(INSTALLER).exists() {
+            eprintln!("twin: network: an installer is made with our kernel only: --kernel own");
+            failed.push(tale.name());
+            continue;
+        }
         let mut args: Vec<OsString> = vec!["--story".into(), tale.name().into()];
         args.extend(["--images".into(), images.clone().into(), "--qemu".into(), qemu.clone().into()]);
         args.extend(arguments.keep.then(|| "--keep".into()));
@@ -186,7 +201,7 @@ fn run(arguments: &Arguments, privilege: Privilege) -> Result<ExitCode, Box<dyn 
 fn make_images(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
     let first = ForTwin {
         common: arguments.common,
-        kernel: arguments.kernel,
+        kernel: arguments.kernel.or(arguments.story.kernel()),
         quick: arguments.quick,
         twice: arguments.twice,
         newer: 0,
@@ -199,7 +214,7 @@ fn make_images(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error
         lay_out(&image, &folder.join(variant.name))?;
     }
     // The one that is booted is made last: what is in the folder of images then is what one would expect.
-    lay_out(&first, &folder.join("base"))
+    lay_out(&first, &folder.join(BASE))
 }
 
 /// Makes an image and copies what stories want of it to where the next one does not overwrite it.
@@ -219,7 +234,12 @@ fn lay_out(wanted: &ForTwin, folder: &Path) -> Result<(), Box<dyn Error>> {
         (&image.description, "image.json"),
     ];
     let agent = image.agent.iter().map(|agent| (agent, "agent.nicbundle"));
-    let install = image.install.iter().map(|install| (install, "install.efi"));
+    let install = image.install.iter().map(|install| (install, INSTALLER));
+    // With another kernel there may be none this time.
+    match std::fs::remove_file(folder.join(INSTALLER)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
     for (from, name) in files.into_iter().chain(agent).chain(install) {
         copy(from, folder.join(name))?;
     }
