@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::TARGET;
 use crate::board::Board;
 use crate::packages::Policy;
-use crate::places::{Places, PlacesError};
+use crate::places::{Places, PlacesError, alone};
 use crate::process::{self, ProcessError};
 use crate::sysroot::{self, Sysroot, SysrootError};
 use crate::toolchain::{self, Choice, Toolchain, ToolchainError};
@@ -242,6 +242,9 @@ pub fn build(places: &Places, board: &Board, options: &Options) -> Result<Produc
     let folder = target_folder(places, &board.cpu).join("products").join(profile);
     let debug = folder.join("debug");
     fs::create_dir_all(&debug).map_err(|source| BuildError::Files { path: debug.clone(), source })?;
+    // Another build at the same time would take away what is written beside.
+    let lock = folder.with_extension("lock");
+    let _alone = alone(&lock).map_err(|source| BuildError::Files { path: lock.clone(), source })?;
     let product = |profile: &str, name: &str| finish(&built.join(profile).join(name), &folder, &debug);
     let [agent, nicctl, host_shim] = CONTROL.map(|name| product(of_control, name));
     Ok(Products {

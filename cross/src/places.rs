@@ -77,10 +77,15 @@ impl Places {
 
     /// Waits until no other process fills the cache, and keeps others waiting until it is dropped.
     pub(crate) fn cache_alone(&self) -> io::Result<File> {
-        let file = File::create(self.cache.join("lock"))?;
-        file.lock()?;
-        Ok(file)
+        alone(&self.cache.join("lock"))
     }
+}
+
+/// Waits until nobody else has that lock, and has it until what it gives is dropped.
+pub(crate) fn alone(lock: &Path) -> io::Result<File> {
+    let file = File::create(lock)?;
+    file.lock()?;
+    Ok(file)
 }
 
 /// The cargo that runs this, else the one on the path.
