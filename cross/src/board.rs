@@ -264,10 +264,15 @@ impl Board {
         self.drivers.iter().map(package).collect()
     }
 
+    /// The words by which the kernel speaks on the board's consoles.
+    pub fn consoles(&self) -> Vec<String> {
+        let console = self.console.iter().map(|it| format!("console={it}"));
+        console.chain(self.earlycon.iter().map(|it| format!("earlycon={it}"))).collect()
+    }
+
     /// The board's words of the kernel's command line.
     pub fn command_line(&self) -> Vec<String> {
-        let mut words: Vec<String> = self.console.iter().map(|it| format!("console={it}")).collect();
-        words.extend(self.earlycon.iter().map(|it| format!("earlycon={it}")));
+        let mut words = self.consoles();
         words.push(format!("hugepagesz={}", self.hugepages.size));
         words.push(format!("hugepages={}", self.hugepages.count));
         let cores = self.cores.datapath.iter().map(u16::to_string).collect::<Vec<_>>().join(",");

@@ -261,8 +261,7 @@ pub(crate) fn installing(
 
 /// The kernel's command line for the installer, with more words for a boot loader that wants some.
 pub(crate) fn install_line(board: &Board, more: &[&str]) -> String {
-    let mut words: Vec<String> = board.console.iter().map(|it| format!("console={it}")).collect();
-    words.extend(board.earlycon.iter().map(|it| format!("earlycon={it}")));
+    let mut words = board.consoles();
     words.extend(more.iter().map(|&word| word.to_owned()));
     words.push(format!("nic.install={}", board.install.join(",")));
     words.join(" ")

@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -236,9 +235,8 @@ fn lay_out(wanted: &ForTwin, folder: &Path) -> Result<(), Box<dyn Error>> {
     let agent = image.agent.iter().map(|agent| (agent, "agent.nicbundle"));
     let install = image.install.iter().map(|install| (install, INSTALLER));
     // With another kernel there may be none this time.
-    match std::fs::remove_file(folder.join(INSTALLER)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
+    if folder.join(INSTALLER).exists() {
+        std::fs::remove_file(folder.join(INSTALLER))?;
     }
     for (from, name) in files.into_iter().chain(agent).chain(install) {
         copy(from, folder.join(name))?;

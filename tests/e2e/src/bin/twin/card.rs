@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use e2e::overlay::{Endpoint, Underlay};
 use e2e::story::{Story, count};
-use e2e::{Answer, Lab, LabError, Node, Place, number};
+use e2e::{Answer, Lab, LabError, Node, Place, Received, number};
 use serde_json::Value;
 
 /// Ports of the receivers.
@@ -69,6 +69,15 @@ pub(crate) fn forwards(lab: &mut Lab, story: &mut Story) -> Result<(), LabError>
         format!("it forwards: {answered} of 5 pings, {} of {RATE} numbered packets", received.distinct),
     );
     Ok(())
+}
+
+/// Claims that all of so many numbered packets arrived, each once.
+pub(crate) fn all_arrived(story: &mut Story, way: &str, received: &Received, packets: u64) {
+    let (distinct, duplicates) = (received.distinct, received.duplicates);
+    story.claim(
+        distinct == packets && duplicates == 0,
+        format!("{way}: {} of {} arrived, {duplicates} twice", count(distinct), count(packets)),
+    );
 }
 
 /// Says that nothing crosses it.
@@ -179,7 +188,7 @@ pub(crate) fn under_traffic<T>(
     let sender = lab.stream(vm, to, RATE / 2, u64::MAX >> 1)?;
     let done = act(lab, story)?;
     let (sent, _) = sender.stop()?;
-    let received = e2e::Received::from(receiver.finish()?);
+    let received = Received::from(receiver.finish()?);
     let whole = received.distinct == sent && received.duplicates == 0;
     story.claim(
         sent > 0 && whole,

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use e2e::overlay::{Endpoint, Underlay};
-use e2e::story::{Story, count};
+use e2e::story::Story;
 use e2e::{Lab, LabError};
 
 use crate::card::{self, RATE, UDP};
@@ -94,17 +94,8 @@ fn counted(lab: &mut Lab, story: &mut Story) -> Result<(), LabError> {
     let before = lab.shell(kernels)?;
     for (from, to) in [(vm, peer), (peer, vm)] {
         let received = lab.udp(from, to, UDP, PACKETS, RATE)?;
-        story.claim(
-            received.distinct == PACKETS && received.duplicates == 0,
-            format!(
-                "{} -> {}: {} of {} arrived, {} twice",
-                from.node.name(),
-                to.node.name(),
-                count(received.distinct),
-                count(PACKETS),
-                received.duplicates
-            ),
-        );
+        let way = format!("{} -> {}", from.node.name(), to.node.name());
+        card::all_arrived(story, &way, &received, PACKETS);
     }
     let after = lab.shell(kernels)?;
     let number = |text: &str| text.trim().parse::<u64>().unwrap_or_default();

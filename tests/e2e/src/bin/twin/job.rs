@@ -139,15 +139,7 @@ fn counted(lab: &mut Lab, story: &mut Story, ways: &[(Place, Place, &str)]) -> R
         let received = lab.udp(from, to, UDP, PACKETS, RATE)?;
         let after = stats(lab)?;
         let way = format!("{} -> {}", from.node.name(), to.node.name());
-        story.claim(
-            received.distinct == PACKETS && received.duplicates == 0,
-            format!(
-                "{way}: {} of {} arrived, {} twice",
-                count(received.distinct),
-                count(PACKETS),
-                received.duplicates
-            ),
-        );
+        card::all_arrived(story, &way, &received, PACKETS);
         let of = |counter: &str| after.port(from.device, counter) - before.port(from.device, counter);
         let (hardware, software) = (of("hardwarePackets"), of("rxPackets"));
         story.claim(
